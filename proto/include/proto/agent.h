@@ -1,0 +1,125 @@
+// The agent protocol: frames between a program and its agent (AF_UNIX stream, AGENT_SOCKET_PATH, in a Linux guest and in
+// a cell alike) and between the agent and the host (vsock stream to AGENT_VSOCK_PORT of CID 2). Freestanding.
+//
+// A frame is a 12-byte header and a payload:
+//
+//     0      4      6      8     12
+//     | len  | type | zero | tag | payload (len bytes)
+//       u32    u16    u16    u32
+//
+// len is at most AGENT_FRAME_MAX. The requester chooses tag; an answer carries the same tag; unsolicited frames have tag
+// 0. Anything malformed, out of direction or out of order ends the connection: there is no resynchronisation.
+//
+//   type          direction                  payload                                    answer
+//   HELLO         program>agent, agent>host  u16 min, u16 max version, u32 capabilities, str software   HELLO_OK|REJECT
+//   HELLO_OK      agent>program, host>agent  u16 version, u32 capabilities, str tenant, str name,
+//                                            u32 body_max, u64 realtime_ns
+//   REJECT        agent>program, host>agent  str reason; then the connection closes
+//   SEND          program>agent>host         envelope                                   RECEIPT
+//   RECEIPT       host>agent>program         u8 code (receipt.h), id, str detail
+//   DELIVER       host>agent>program         envelope (from is true: the host set it)   ACK or RELEASE, by id
+//   ACK           program>agent>host         id: processed, never deliver it again
+//   RELEASE       program>agent>host         id: not processed, deliver it again (agent: its program went away)
+//   CREDIT        program>agent>host         u32 n: n more DELIVER frames are welcome; a sender of DELIVER never exceeds
+//                                            the sum. Replies to one's own calls need no credit
+//   REGISTER      program>agent>host         str service                                RESULT
+//   UNREGISTER    program>agent>host         str service                                RESULT
+//   RESULT        host>agent>program         u8 code (receipt.h), str detail
+//   CLOCK         program>agent>host         empty                                      CLOCK_IS
+//   CLOCK_IS      host>agent>program         u64 realtime_ns
+//   SHUTDOWN      host>agent>program         u32 grace_ms, str reason: finish and exit
+//   PING          host>agent                 empty                                      PONG, same tag
+//   PONG          agent>host                 empty
+//
+// HELLO is the first frame in its direction, HELLO_OK or REJECT the first in the other. A connection that says nothing
+// for AGENT_HELLO_TIMEOUT_MS is closed.
+#pragma once
+
+#include "proto/envelope.h"
+#include "proto/receipt.h"
+
+#define AGENT_VERSION          1
+#define AGENT_SOCKET_PATH      "/run/env/agent.sock"
+#define AGENT_VSOCK_HOST_CID   2u
+#define AGENT_VSOCK_GUEST_CID  3u
+#define AGENT_VSOCK_PORT       1024u
+#define AGENT_HEADER_LEN       12
+#define AGENT_FRAME_MAX        (ENVELOPE_BODY_MAX + ENVELOPE_OVERHEAD_MAX)
+#define AGENT_HELLO_TIMEOUT_MS 5000
+#define AGENT_CREDIT_MAX       (1u << 20) // a sum above this is a protocol error
+#define AGENT_SOFTWARE_MAX     63
+#define AGENT_DETAIL_MAX       511
+
+enum agent_frame_type {
+    AGENT_HELLO = 1,
+    AGENT_HELLO_OK = 2,
+    AGENT_REJECT = 3,
+    AGENT_SEND = 4,
+    AGENT_RECEIPT = 5,
+    AGENT_DELIVER = 6,
+    AGENT_ACK = 7,
+    AGENT_RELEASE = 8,
+    AGENT_CREDIT = 9,
+    AGENT_REGISTER = 10,
+    AGENT_UNREGISTER = 11,
+    AGENT_RESULT = 12,
+    AGENT_CLOCK = 13,
+    AGENT_CLOCK_IS = 14,
+    AGENT_SHUTDOWN = 15,
+    AGENT_PING = 16,
+    AGENT_PONG = 17,
+    AGENT_FRAME_TYPE_COUNT
+};
+
+struct agent_header {
+    uint32_t len_bytes;
+    enum agent_frame_type type;
+    uint32_t tag;
+};
+
+// One decoded frame. Views point into the payload that was decoded.
+struct agent_frame {
+    enum agent_frame_type type;
+    uint32_t tag;
+    union {
+        struct {
+            uint16_t version_min, version_max;
+            uint32_t capabilities;
+            struct wire_view software;
+        } hello;
+        struct {
+            uint16_t version;
+            uint32_t capabilities;
+            struct wire_view tenant, name;
+            uint32_t body_max;
+            uint64_t realtime_ns;
+        } hello_ok;
+        struct {
+            struct wire_view reason;
+        } reject;
+        struct envelope envelope; // SEND, DELIVER
+        struct {
+            enum receipt_code code;
+            struct id id; // zero in RESULT
+            struct wire_view detail;
+        } receipt;    // RECEIPT, RESULT
+        struct id id; // ACK, RELEASE
+        uint32_t credit;
+        struct wire_view service; // REGISTER, UNREGISTER: a valid name
+        uint64_t realtime_ns;     // CLOCK_IS
+        struct {
+            uint32_t grace_ms;
+            struct wire_view reason;
+        } shutdown;
+    };
+};
+
+// Decodes a header. Returns NULL, or what is wrong with it.
+const char *agent_header_read(const uint8_t raw[AGENT_HEADER_LEN], struct agent_header *ret);
+// Decodes the payload that belongs to h (h->len_bytes bytes). False with *ret_error filled.
+bool agent_frame_read(const struct agent_header *h, const void *payload, struct agent_frame *ret,
+                      struct wire_error *ret_error);
+// Appends header and payload to w.
+void agent_frame_write(struct wire_writer *w, const struct agent_frame *f);
+size_t agent_frame_size(const struct agent_frame *f);
+const char *agent_frame_type_name(enum agent_frame_type type);

@@ -1,0 +1,98 @@
+// envvm's control socket (SOCK_SEQPACKET, descriptor 3 of envvm): one datagram per message, descriptors by SCM_RIGHTS.
+// envpriv sends CONFIG, then the other end is envd's. envvm trusts the host; the host trusts nothing that envvm says.
+//
+// A datagram is: u16 type, u16 zero, payload.
+//
+//   type     direction     payload, descriptors
+//   CONFIG   envpriv>envvm see struct vmctl_config; descriptors in this order: /dev/kvm, tap, kernel, program, log,
+//                          [archive]
+//   QUERY    envd>envvm    empty; envvm answers with its present STATE and LOG
+//   QUIT     envd>envvm    empty; the VM ends at once, state exited, reason "stopped by the host"
+//   STATE    envvm>envd    u8 state (enum vmctl_state), u8 cause (enum vmctl_cause), i32 code, str reason.
+//                          Sent on every change and as the answer to QUERY; after EXITED or FAILED envvm ends
+//   STREAM   envvm>envd    u32 guest port, u32 host port; one descriptor: a SOCK_STREAM socket that is the guest's vsock
+//                          connection. The guest connected; closing the descriptor resets its connection
+//   LOG      envvm>envd    u64 total: bytes ever written to the log ring (logring.h). A hint, coalesced
+//
+// When nobody reads, envvm keeps the newest STATE and LOG, refuses guests' further connections after 16 pending, and
+// never blocks.
+#pragma once
+
+#include "proto/name.h"
+#include "proto/wire.h"
+
+#define VMCTL_VERSION         1
+#define VMCTL_FD              3 // in envvm
+#define VMCTL_DATAGRAM_MAX    (192u << 10)
+#define VMCTL_CONFIG_MAX      (160u << 10)
+#define VMCTL_FDS_MAX         6
+#define VMCTL_ARGS_MAX        256          // argv and environment, each
+#define VMCTL_ARGS_BYTES_MAX  (128u << 10) // both together, with their NULs
+#define VMCTL_REASON_MAX      511
+#define VMCTL_MEMORY_MIN_MIB  8
+#define VMCTL_MEMORY_MAX_MIB  (3u << 10)   // cells stay below the MMIO hole at 3 GiB
+
+enum vmctl_type { VMCTL_CONFIG = 1, VMCTL_QUERY = 2, VMCTL_QUIT = 3, VMCTL_STATE = 4, VMCTL_STREAM = 5, VMCTL_LOG = 6,
+                  VMCTL_TYPE_COUNT };
+
+enum vmctl_state {
+    VMCTL_BOOTING = 1, // configured, the vCPU not yet entered
+    VMCTL_RUNNING = 2, // the guest runs
+    VMCTL_EXITED = 3,  // the guest ended by itself: code is the program's exit status, or QUIT
+    VMCTL_FAILED = 4,  // something ended it: reason says what, code is 0
+};
+
+// Why a VM failed; the words are in vmctl_cause_name() and end up in the environment's status as `reason.code`.
+enum vmctl_cause {
+    VMCTL_CAUSE_NONE = 0,
+    VMCTL_CAUSE_CONFIG = 1,        // the configuration is not acceptable
+    VMCTL_CAUSE_PROGRAM = 2,       // the program is not one that can be loaded
+    VMCTL_CAUSE_KVM = 3,           // KVM refused or broke
+    VMCTL_CAUSE_MEMORY = 4,        // no memory
+    VMCTL_CAUSE_GUEST_FAULT = 5,   // the program faulted: the reason has vector, address and registers
+    VMCTL_CAUSE_TRIPLE_FAULT = 6,  // the guest shut itself down
+    VMCTL_CAUSE_INTERNAL = 7,      // KVM_EXIT_INTERNAL_ERROR and exits nobody expects
+    VMCTL_CAUSE_COUNT
+};
+
+struct vmctl_config {
+    struct wire_view tenant, name; // for the log and for HELLO texts
+    uint32_t memory_mib;           // VMCTL_MEMORY_MIN_MIB..VMCTL_MEMORY_MAX_MIB
+    uint8_t mac[6];
+    uint32_t ipv4, gateway; // host order; 0 = none
+    uint8_t prefix;
+    uint32_t log_bytes_per_s; // 0 = unlimited
+    uint32_t log_burst_bytes;
+    uint16_t n_args; // at least 1: argv[0]
+    struct wire_view args[VMCTL_ARGS_MAX];
+    uint16_t n_env; // "KEY=value"
+    struct wire_view env[VMCTL_ARGS_MAX];
+};
+
+struct vmctl_message {
+    enum vmctl_type type;
+    union {
+        struct {
+            enum vmctl_state state;
+            enum vmctl_cause cause;
+            int32_t code;
+            struct wire_view reason;
+        } state;
+        struct {
+            uint32_t guest_port, host_port;
+        } stream;
+        uint64_t log_total;
+    };
+};
+
+// The config alone (it is what SPAWN carries as vm_config): u16 version, then the fields in the order of the struct;
+// args and env are u16 count, then a str each.
+bool vmctl_config_read(const void *data, size_t len, struct vmctl_config *ret, struct wire_error *ret_error);
+void vmctl_config_write(struct wire_writer *w, const struct vmctl_config *c);
+// Any message but CONFIG, whose payload is a bare vmctl_config.
+bool vmctl_read(const void *datagram, size_t len, struct vmctl_message *ret, struct wire_error *ret_error);
+void vmctl_write(struct wire_writer *w, const struct vmctl_message *m);
+// The type of a datagram, or 0 when it is too short or unknown.
+enum vmctl_type vmctl_type_of(const void *datagram, size_t len);
+const char *vmctl_state_name(enum vmctl_state s);
+const char *vmctl_cause_name(enum vmctl_cause c);
