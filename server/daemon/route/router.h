@@ -1,0 +1,102 @@
+// The router: every message of every environment on this host passes router_submit*(), which sets its sender,
+// finds its receivers, asks the mediator, and puts it into mailboxes. It knows addresses, services, reply
+// capabilities and mailboxes; it knows neither sessions (endpoint.h is what they hold) nor how environments
+// run nor the store.
+//
+// The rest of envd tells it which environments are defined; a mailbox exists from router_environment_added()
+// to router_environment_removed(), across stops, starts and agents that come and go. One loop's thread;
+// nothing blocks.
+#pragma once
+
+#include <event2/event.h>
+
+#include "mediate/mediator.h"
+
+#define ROUTER_OPERATOR     "operator" // messages from the API come from host/operator
+#define ROUTER_DETAIL_CAP   256
+#define ROUTER_SERVICES_MAX 64 // that one environment may serve
+
+struct router;
+
+struct router_config {
+    uint32_t body_max_bytes;       // up to ENVELOPE_BODY_MAX
+    uint32_t mailbox_messages_max; // per environment; up to 65,536
+    uint64_t mailbox_bytes_max;    // per environment; raised so that one message of body_max_bytes fits
+    uint64_t total_bytes_max;      // of all mailboxes
+    uint32_t rate_per_s;           // messages that one environment may send; 0: no limit
+    uint32_t rate_burst;
+    uint32_t calls_max;           // of one sender that wait for replies at once
+    uint64_t call_timeout_ms;     // deadline of a call that names none
+    uint64_t call_timeout_max_ms; // later deadlines are brought forward to this
+};
+
+void router_config_default(struct router_config *ret);
+
+// What the router asks of the rest of envd; called within router functions, must not call back.
+struct router_identity {
+    const struct mediate_label *labels; // valid until the loop is next returned to
+    size_t n_labels;
+    const char *image; // "sha256:<hex>" or NULL
+};
+
+struct router_ops {
+    // Fills *ret for a defined environment; false: nothing is known, it has no labels and no image.
+    bool (*describe)(void *arg, const char *tenant, const char *name, struct router_identity *ret);
+    uint64_t (*realtime_ms)(void *arg);
+    uint64_t (*monotonic_ns)(void *arg);
+};
+
+// Borrows base, ops, arg and mediator, which must outlive the router. NULL: no memory.
+struct router *router_new(struct event_base *base, const struct router_config *config,
+                          const struct router_ops *ops, void *arg, struct mediator *mediator);
+// Operators' calls that still wait are cancelled without a callback. Endpoints must have been detached.
+void router_free(struct router *r);
+const struct router_config *router_get_config(const struct router *r);
+
+// An environment was defined, or is found to be at start. Its mailbox starts empty. 0, -EEXIST, -EINVAL (no
+// such name can be), or -ENOMEM.
+int router_environment_added(struct router *r, const char *tenant, const char *name);
+// It was deleted: its mailbox and services go, its endpoint is told, calls that wait for it expire. -ENOENT.
+int router_environment_removed(struct router *r, const char *tenant, const char *name);
+
+// What became of a message.
+struct router_receipt {
+    enum receipt_code code;
+    struct id id;                   // of the message; made by the router when the sender left it zero
+    char detail[ROUTER_DETAIL_CAP]; // for the sender: to a tenant nothing but the code and the id
+};
+
+typedef void router_receipt_cb(void *arg, const struct router_receipt *receipt);
+
+// Operators. on_receipt is called once, possibly before router_submit_operator() returns. For a call that was
+// accepted on_reply is then called once, later: with the reply (valid during the callback), or NULL when the
+// deadline passed or the callee was deleted.
+struct router_operator_cb {
+    router_receipt_cb *on_receipt;
+    void (*on_reply)(void *arg, const struct envelope *reply);
+};
+
+// Submits for host/operator; `from` is ignored. *ret_handle names the call until on_reply (0: nothing to wait
+// for); set before on_receipt is called. 0, or -ENOMEM with no callback called.
+int router_submit_operator(struct router *r, const struct envelope *untrusted_envelope,
+                           const struct router_operator_cb *cb, void *arg, uint64_t *ret_handle);
+// The operator went away: on_reply will not be called. Unknown handles are fine.
+void router_operator_cancel(struct router *r, uint64_t handle);
+
+struct router_stats {
+    uint64_t accepted;
+    uint64_t refused[RECEIPT_CODE_COUNT]; // by what the sender was told
+    uint64_t duplicates;                  // accepted again without delivering again
+    uint64_t delivered;                   // handed to an endpoint, redeliveries included
+    uint64_t acked;
+    uint64_t released; // given back by an endpoint
+    uint64_t expired;  // dropped in a mailbox
+    uint64_t depth;    // messages in mailboxes now
+    uint64_t depth_bytes;
+    uint64_t calls_waiting;
+};
+
+void router_get_stats(const struct router *r, struct router_stats *ret);
+// The same of one environment: sent messages in accepted and refused, its own mailbox in the rest. -ENOENT.
+int router_environment_stats(const struct router *r, const char *tenant, const char *name,
+                             struct router_stats *ret);
