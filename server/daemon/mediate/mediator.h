@@ -49,7 +49,7 @@ const struct mediate_record *mediator_find(const struct mediator *m, const struc
 
 // Everything an operator may know of a decision.
 struct mediate_explanation {
-    const struct policy *policy;  // the one that decided, NULL: no longer kept, or there was none
+    bool has_policy;              // false: it is no longer kept, or there was none
     bool has_rule;                // rule is filled in
     struct policy_rule_view rule; // the deciding one
     bool has_nearest;             // nearest_rule is filled in; only for refusals
@@ -57,9 +57,11 @@ struct mediate_explanation {
     unsigned nearest_mismatch; // bits (1u << enum policy_field)
 };
 
-// Not for tenants: a tenant is told the code and the message's id, nothing else.
-void mediator_explain(const struct mediator *m, const struct mediate_record *record,
-                      struct mediate_explanation *ret);
+// Explains a record's decision, or one that was made up for the purpose. Views into the mediator's policies:
+// valid until the next mediator_set_policy(). Not for tenants: a tenant is told the code and the message's
+// id.
+void mediator_explain(const struct mediator *m, const struct mediate_question *q,
+                      const struct mediate_decision *d, struct mediate_explanation *ret);
 
 struct mediator_stats {
     uint64_t decisions; // asked with mediator_decide()

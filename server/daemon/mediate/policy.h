@@ -45,10 +45,18 @@ struct policy_source {
     size_t len;
 };
 
+// Where a text was refused. Lines and columns (bytes) count from 1.
+struct policy_fault {
+    uint32_t source; // index into the sources
+    uint32_t line;
+    uint32_t column;
+};
+
 // Parses the files in order into one list of rules. revision: shown in decisions, not 0. The caller owns *ret
-// (one reference). 0, -ENOMEM, or -EINVAL with "FILE:LINE:COLUMN: what is wrong; what is accepted" in err.
+// (one reference). 0, -ENOMEM, or -EINVAL with "FILE:LINE:COLUMN: what is wrong; what is accepted" in err and
+// the position in *ret_fault (which may be NULL).
 int policy_new(const struct policy_source *sources, size_t n_sources, uint64_t revision, struct policy **ret,
-               struct err *err);
+               struct policy_fault *ret_fault, struct err *err);
 struct policy *policy_ref(struct policy *policy);
 void policy_unref(struct policy *policy); // NULL is fine
 uint64_t policy_revision(const struct policy *policy);
@@ -96,3 +104,5 @@ struct policy_nearest {
 void policy_find_nearest(const struct policy *policy, const struct mediate_question *q,
                          struct policy_nearest *ret);
 const char *policy_field_name(enum policy_field field); // "subject", "source", …, "max-body"
+// "its subject and its target do not match", or for 0 "it matches, but comes after the rule that decided".
+void policy_mismatch_text(unsigned mismatch, char *out, size_t cap);

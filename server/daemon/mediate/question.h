@@ -10,13 +10,14 @@
 #include "proto/envelope.h"
 #include "proto/receipt.h"
 
-#define MEDIATE_LABELS_MAX    32 // labels of one environment; a question with more is denied, never cut
-#define MEDIATE_LABEL_MAX_LEN 63
-#define MEDIATE_IMAGE_LEN     71 // "sha256:" and 64 lower-case hex digits
-#define MEDIATE_LINE_NONE     0  // lines count from 1
+#define MEDIATE_LABELS_MAX      32 // labels of one environment; a question with more is denied, never cut
+#define MEDIATE_LABEL_KEY_MAX   63
+#define MEDIATE_LABEL_VALUE_MAX 252
+#define MEDIATE_IMAGE_LEN       71 // "sha256:" and 64 lower-case hex digits
+#define MEDIATE_LINE_NONE       0  // lines count from 1
 
-// key:   [A-Za-z0-9] [A-Za-z0-9._-]{0,62}
-// value: [A-Za-z0-9._-]{0,63}
+// What rules can name: keys [A-Za-z0-9] [A-Za-z0-9._/-]{0,62}, values of at most 252 bytes of UTF-8 without
+// blanks and control characters.
 struct mediate_label {
     const char *key;
     const char *value;

@@ -83,6 +83,13 @@ int router_submit_operator(struct router *r, const struct envelope *untrusted_en
 // The operator went away: on_reply will not be called. Unknown handles are fine.
 void router_operator_cancel(struct router *r, uint64_t handle);
 
+// What would become of a message, without sending it or taking a token: on_answer is called once, before this
+// returns, with what was asked for the receiver that would be tried first, and the truth, not what the sender
+// would be told. from: with its tenant. For operators only.
+typedef void router_peek_cb(void *arg, const struct mediate_question *q, const struct mediate_decision *d);
+void router_peek(struct router *r, const struct address *from, const struct address *to, const char *subject,
+                 enum message_kind kind, uint64_t body_bytes, router_peek_cb *on_answer, void *arg);
+
 struct router_stats {
     uint64_t accepted;
     uint64_t refused[RECEIPT_CODE_COUNT]; // by what the sender was told
