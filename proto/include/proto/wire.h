@@ -41,6 +41,8 @@ struct wire_view wire_read_str(struct wire_reader *r, size_t max);
 struct wire_view wire_read_bytes(struct wire_reader *r, size_t max);
 // Records a complaint at the current position, unless there is one already.
 void wire_reader_fail(struct wire_reader *r, const char *what);
+// The same for a field that was read already and turned out wrong: offset is where it began.
+void wire_reader_fail_at(struct wire_reader *r, size_t offset, const char *what);
 // True when nothing failed.
 bool wire_reader_ok(const struct wire_reader *r);
 // True when nothing failed and every byte was read; complains "trailing bytes" otherwise.
