@@ -42,7 +42,8 @@ struct store_sqlite_config {
 // store, or damaged. -EPROTO: made by a newer envd. Others: the file system's. err says what and where.
 int store_open_sqlite(struct event_base *base, const struct store_sqlite_config *config, struct store **ret,
                       struct err *err);
-// Finishes queued transactions (their callbacks run), ends watches silently, closes. Accepts NULL.
+// Finishes queued transactions (their callbacks run), ends watches silently, closes; blocks for that long.
+// Not from a callback of the store. Accepts NULL.
 void store_close(struct store *store);
 
 uint64_t store_revision(const struct store *store);
