@@ -114,6 +114,22 @@ void virtio_device_leave(struct virtio_device *dev);
 // One round for a queue, without the lock: what a doorbell does. True when work remains (the doorbell rings
 // again).
 bool virtio_device_process(struct virtio_device *dev, unsigned queue);
+// Rings a queue's doorbell: it is processed in a later round. Any thread.
+void virtio_device_again(struct virtio_device *dev, unsigned queue);
+
+// What became of a request.
+enum virtio_served {
+    VIRTIO_SERVED,  // done: it is published with *ret_written bytes
+    VIRTIO_BLOCKED, // the back end takes no more now: it stays in the queue until the device looks again by
+                    // itself
+    VIRTIO_PARTLY, // this round's work is spent within the request: it stays in the queue and is popped again
+};
+typedef enum virtio_served virtio_serve(struct virtio_device *dev, const struct ring_chain *chain,
+                                        uint32_t *ret_written);
+// Between enter and leave: pops and serves at most budget requests. Kicks are off until the queue is empty.
+// True when work remains for a later round; false when empty, blocked or the device broke.
+bool virtio_device_serve(struct virtio_device *dev, unsigned queue, unsigned budget, virtio_serve *serve);
+
 // Between enter and leave. Live: DRIVER_OK. broken: DEVICE_NEEDS_RESET, rings stop; why is a constant
 // sentence.
 bool virtio_device_live(const struct virtio_device *dev);

@@ -56,6 +56,7 @@ int ring_pop(struct ring *ring, struct ring_chain *ret);
 // Takes the latest pop back, unpublished.
 void ring_unpop(struct ring *ring);
 // Gives a popped request back, written_bytes of its writable buffers filled (from the front).
+// Nothing on a ring that was disabled since.
 void ring_publish(struct ring *ring, uint16_t head, uint32_t written_bytes);
 // True when something was published since the last call and the driver wants to be told.
 bool ring_take_interrupt(struct ring *ring);
