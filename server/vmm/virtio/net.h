@@ -12,7 +12,7 @@ struct virtio_net_rate {
     uint64_t bits_per_s;
 };
 
-struct virtio_net_config {
+struct virtio_net_options {
     int tap_fd; // non-blocking; IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, header size 12. Stays the caller's,
                 // outlives the device
     uint8_t mac[6];
@@ -30,7 +30,7 @@ struct virtio_net;
 
 // 0 or -errno.
 int virtio_net_new(struct virtio_net **ret, const struct virtio_machine *machine,
-                   const struct virtio_net_config *config, struct err *err);
+                   const struct virtio_net_options *options, struct err *err);
 // I/O thread, or when it has ended. NULL is fine.
 void virtio_net_free(struct virtio_net *net);
 struct virtio_device *virtio_net_device(struct virtio_net *net);

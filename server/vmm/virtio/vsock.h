@@ -14,7 +14,7 @@
 // into the device.
 typedef int virtio_vsock_accept(void *arg, uint32_t guest_port, uint32_t host_port, int fd);
 
-struct virtio_vsock_config {
+struct virtio_vsock_options {
     uint64_t guest_cid;
     uint32_t port; // the only host port that accepts
     virtio_vsock_accept *accept;
@@ -25,7 +25,7 @@ struct virtio_vsock;
 
 // 0 or -errno.
 int virtio_vsock_new(struct virtio_vsock **ret, const struct virtio_machine *machine,
-                     const struct virtio_vsock_config *config, struct err *err);
+                     const struct virtio_vsock_options *options, struct err *err);
 // I/O thread, or when it has ended. Closes our ends of all connections. NULL is fine.
 void virtio_vsock_free(struct virtio_vsock *vsock);
 struct virtio_device *virtio_vsock_device(struct virtio_vsock *vsock);
