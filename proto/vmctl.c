@@ -215,6 +215,7 @@ const char *vmctl_cause_name(enum vmctl_cause c)
         [VMCTL_CAUSE_GUEST_FAULT] = "guest-fault",
         [VMCTL_CAUSE_TRIPLE_FAULT] = "triple-fault",
         [VMCTL_CAUSE_INTERNAL] = "internal",
+        [VMCTL_CAUSE_HOST] = "host",
     };
     return (unsigned)c < VMCTL_CAUSE_COUNT ? names[c] : "unknown";
 }

@@ -52,6 +52,7 @@ enum vmctl_cause {
     VMCTL_CAUSE_GUEST_FAULT = 5,   // the program faulted: the reason has vector, address and registers
     VMCTL_CAUSE_TRIPLE_FAULT = 6,  // the guest shut itself down
     VMCTL_CAUSE_INTERNAL = 7,      // KVM_EXIT_INTERNAL_ERROR and exits nobody expects
+    VMCTL_CAUSE_HOST = 8,          // envvm could not be started in its jail: said by envpriv's child in envvm's place
     VMCTL_CAUSE_COUNT
 };
 
