@@ -1,37 +1,46 @@
-// The agent: between the programs of one environment and the host. A state machine over proto/agent.h without system
-// calls of its own: the program around it (the cell kernel, envagent) moves the bytes and says what happened.
+// The agent: between the programs of one environment and the host. A state machine over proto/agent.h without
+// system calls of its own: the program around it (the cell kernel, envagent) moves the bytes and says what
+// happened.
 //
-// How to drive it. One host link and up to AGENT_CLIENTS_MAX program connections, all byte streams that do not block.
-// Every agent_* call below may call the ops, and the ops must not call back. All from one thread (or one context).
+// How to drive it. One host link and up to AGENT_CLIENTS_MAX program connections, all byte streams that do
+// not block. Every agent_* call below may call the ops, and the ops must not call back. All from one thread
+// (or one context).
 //
-//   - Received bytes go to agent_host_input() or agent_client_input(). They take what they can act upon and return how
-//     much that was; keep the rest, and offer it again as soon as *_wants_input() says so. It may turn true during ANY
-//     agent_* call, so look at it after each one (an event loop: recompute which descriptors to poll for reading).
-//     This is the back-pressure: an agent that cannot pass something on stops taking.
-//   - write_host and write_client take what fits and return how much; after a short count, call *_writable() when there
-//     is room again. On a broken connection they return 0, and the break is reported with *_down() or *_closed().
-//   - One timer: set_timer names the only time at which agent_timer() is wanted; an early or spurious call is harmless.
+//   - Received bytes go to agent_host_input() or agent_client_input(). They take what they can act upon and
+//   return how
+//     much that was; keep the rest, and offer it again as soon as *_wants_input() says so. It may turn true
+//     during ANY agent_* call, so look at it after each one (an event loop: recompute which descriptors to
+//     poll for reading). This is the back-pressure: an agent that cannot pass something on stops taking.
+//   - write_host and write_client take what fits and return how much; after a short count, call *_writable()
+//   when there
+//     is room again. On a broken connection they return 0, and the break is reported with *_down() or
+//     *_closed().
+//   - One timer: set_timer names the only time at which agent_timer() is wanted; an early or spurious call is
+//   harmless.
 //
-// What the program around it owns: the connections (close_* hands one back: forget its unread bytes, let written ones
-// drain), the clocks, and the bound on memory (allocate may say no: input then waits until something was freed).
+// What the program around it owns: the connections (close_* hands one back: forget its unread bytes, let
+// written ones drain), the clocks, and the bound on memory (allocate may say no: input then waits until
+// something was freed).
 //
-// What programs see: HELLO is answered once the host has answered; when the host link is lost they stay connected,
-// messages on their way get RECEIPT unknown-outcome, new ones RECEIPT host-unreachable, and services are registered
-// again when the link is back. A reply goes to the caller without credit, and the agent acknowledges it itself (an ACK
-// from the caller is ignored). Everything else goes to a program with credit: to the one that registered the service it is
-// addressed to, else to each in turn. What a program had not acknowledged when it went away is released to the host.
+// What programs see: HELLO is answered once the host has answered; when the host link is lost they stay
+// connected, messages on their way get RECEIPT unknown-outcome, new ones RECEIPT host-unreachable, and
+// services are registered again when the link is back. A reply goes to the caller without credit, and the
+// agent acknowledges it itself (an ACK from the caller is ignored). Everything else goes to a program with
+// credit: to the one that registered the service it is addressed to, else to each in turn. What a program had
+// not acknowledged when it went away is released to the host.
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define AGENT_CLIENTS_MAX    64
-#define AGENT_SENDS_MAX      256 // sends of all programs that wait for their receipt
-#define AGENT_CALLS_MAX      256 // calls of all programs that wait for their reply; more are refused: rate-limited
-#define AGENT_DELIVERIES_MAX 256 // deliveries of all programs that wait for their ACK; also the largest window
-#define AGENT_SERVICES_MAX   32
-#define AGENT_TIMER_OFF      UINT64_MAX
+#define AGENT_CLIENTS_MAX 64
+#define AGENT_SENDS_MAX   256 // sends of all programs that wait for their receipt
+#define AGENT_CALLS_MAX   256 // calls of all programs that wait for their reply; more are refused: rate-limited
+#define AGENT_DELIVERIES_MAX                                                                                 \
+    256 // deliveries of all programs that wait for their ACK; also the largest window
+#define AGENT_SERVICES_MAX 32
+#define AGENT_TIMER_OFF    UINT64_MAX
 
 struct agent; // opaque
 
@@ -39,8 +48,9 @@ struct agent_ops {
     // Memory for the agent and its frames (at most a frame each: body_max + 64 KiB). NULL when there is none.
     void *(*allocate)(void *ctx, size_t size_bytes);
     void (*deallocate)(void *ctx, void *p); // never NULL
-    // Starts to connect to AGENT_VSOCK_PORT of AGENT_VSOCK_HOST_CID. 0, and later agent_host_up() or agent_host_down();
-    // negative when it failed at once (then neither is called). Not called again before the link is down.
+    // Starts to connect to AGENT_VSOCK_PORT of AGENT_VSOCK_HOST_CID. 0, and later agent_host_up() or
+    // agent_host_down(); negative when it failed at once (then neither is called). Not called again before
+    // the link is down.
     int (*connect_host)(void *ctx);
     void (*close_host)(void *ctx); // do not report it with agent_host_down()
     size_t (*write_host)(void *ctx, const void *data, size_t n);
@@ -56,7 +66,8 @@ struct agent_ops {
     void (*log)(void *ctx, const char *text);
 };
 
-// A new agent, or NULL without memory. ops and ctx outlive it. software (at most 63 bytes) is what HELLO says, copied.
+// A new agent, or NULL without memory. ops and ctx outlive it. software (at most 63 bytes) is what HELLO
+// says, copied.
 struct agent *agent_new(const struct agent_ops *ops, void *ctx, const char *software);
 // Connects to the host; from now on it reconnects by itself (100 ms, doubling to 5 s).
 void agent_start(struct agent *a);
@@ -69,8 +80,8 @@ bool agent_host_wants_input(const struct agent *a);
 void agent_host_writable(struct agent *a);
 void agent_host_down(struct agent *a);
 
-// A program connected; the caller numbers connections 0..AGENT_CLIENTS_MAX-1 and uses a free one. False: refused, the
-// number is in use or out of range; close it.
+// A program connected; the caller numbers connections 0..AGENT_CLIENTS_MAX-1 and uses a free one. False:
+// refused, the number is in use or out of range; close it.
 bool agent_client_open(struct agent *a, int client);
 size_t agent_client_input(struct agent *a, int client, const void *untrusted_data, size_t n);
 bool agent_client_wants_input(const struct agent *a, int client);

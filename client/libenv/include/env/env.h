@@ -1,7 +1,9 @@
-// libenv: for programs inside an environment. A blocking connection to the agent: send, call, receive, reply, serve.
+// libenv: for programs inside an environment. A blocking connection to the agent: send, call, receive, reply,
+// serve.
 //
-// Return values: 0 is success; positive is a refusal by the host (enum receipt_code, see receipt_code_name()); negative
-// is -errno. env_error() has a sentence for people. One connection is for one thread at a time; open one per thread.
+// Return values: 0 is success; positive is a refusal by the host (enum receipt_code, see
+// receipt_code_name()); negative is -errno. env_error() has a sentence for people. One connection is for one
+// thread at a time; open one per thread.
 //
 //     struct env *env;
 //     if (env_open(&env) < 0)
@@ -66,8 +68,8 @@ struct env_message {
     size_t body_len;
 };
 
-// Connects to $ENV_AGENT_SOCKET or AGENT_SOCKET_PATH and waits until the agent has said who we are. -ENOENT and
-// -ECONNREFUSED: no agent here; -EPROTO: it speaks another version, or not this protocol at all.
+// Connects to $ENV_AGENT_SOCKET or AGENT_SOCKET_PATH and waits until the agent has said who we are. -ENOENT
+// and -ECONNREFUSED: no agent here; -EPROTO: it speaks another version, or not this protocol at all.
 int env_open(struct env **ret_env);
 // Closes; messages that were not acknowledged are delivered again, to whoever receives next. env may be NULL.
 void env_close(struct env *env);
@@ -75,14 +77,17 @@ void env_close(struct env *env);
 const char *env_error(const struct env *env);
 const struct env_identity *env_identity(const struct env *env);
 
-// Sends and waits for the receipt. 0: accepted. The message's id goes to *ret_id (may be NULL) whatever happens.
+// Sends and waits for the receipt. 0: accepted. The message's id goes to *ret_id (may be NULL) whatever
+// happens.
 int env_send(struct env *env, const struct env_outgoing *message, struct id *ret_id);
-// Sends and waits for the reply until timeout_ms (1 or more) has passed, which is also the message's deadline. 0: the
-// reply is in *ret_reply, needs no env_ack(), and is the caller's to free. -ETIMEDOUT: none came in time.
-int env_call(struct env *env, const struct env_outgoing *message, int timeout_ms, struct env_message **ret_reply);
-// Waits for the next message, at most timeout_ms (negative: for ever, 0: only looks). 0: it is in *ret_message and the
-// caller's to free, after env_ack() or env_release(). -ETIMEDOUT. -ESHUTDOWN: the host wants the environment to end and
-// nothing is left to receive; env_error() says why.
+// Sends and waits for the reply until timeout_ms (1 or more) has passed, which is also the message's
+// deadline. 0: the reply is in *ret_reply, needs no env_ack(), and is the caller's to free. -ETIMEDOUT: none
+// came in time.
+int env_call(struct env *env, const struct env_outgoing *message, int timeout_ms,
+             struct env_message **ret_reply);
+// Waits for the next message, at most timeout_ms (negative: for ever, 0: only looks). 0: it is in
+// *ret_message and the caller's to free, after env_ack() or env_release(). -ETIMEDOUT. -ESHUTDOWN: the host
+// wants the environment to end and nothing is left to receive; env_error() says why.
 int env_recv(struct env *env, int timeout_ms, struct env_message **ret_message);
 // How many messages may be on their way to us before env_recv() asks for them: 1 (the default) to 256.
 void env_set_window(struct env *env, unsigned n_messages);
@@ -100,6 +105,6 @@ int env_unregister(struct env *env, const char *service);
 // The host's clock: nanoseconds since 1970.
 int env_clock(struct env *env, uint64_t *ret_realtime_ns);
 
-// For poll(): readable means that env_recv(env, 0, …) has something to look at. Call that once before the first poll, and
-// after each until it returns -ETIMEDOUT: messages may wait inside the library.
+// For poll(): readable means that env_recv(env, 0, …) has something to look at. Call that once before the
+// first poll, and after each until it returns -ETIMEDOUT: messages may wait inside the library.
 int env_fd(const struct env *env);

@@ -1,0 +1,202 @@
+// The agent's whole state and the calls between its files. Private to agent/core.
+//
+//   agent.c    the public entry points, settling, the timer
+//   link.c     the host link: its states, and what the host's frames do
+//   client.c   program connections: their states, and what programs' frames do
+//   send.c     messages on their way to the host: receipts, calls that wait for a reply
+//   deliver.c  messages from the host: who gets them, credit, ACK and RELEASE
+//   service.c  services registered by programs
+//   queue.c    bytes in and out
+//
+// A connection that is to end is only marked (doom), and ends in agent_settle(), which every entry point
+// calls last: so no handler pulls the ground from under its caller.
+#pragma once
+
+#include "queue.h"
+
+#define OUT_HIGH        (64u << 10)  // a connection with more than this waiting gets no more work
+#define DELIVER_HIGH    (256u << 10) // the same for all programs together: the host link waits
+#define HELD_MAX        64           // messages for services whose program has no credit
+#define HELD_HIGH       (256u << 10)
+#define OUT_MAX         (AGENT_FRAME_MAX + (1u << 20)) // beyond all legitimate use: the connection ends
+#define CONNECT_MS      10000
+#define BACKOFF_MIN_MS  100
+#define BACKOFF_MAX_MS  5000
+#define STALL_MS        10000 // a program that stops in a frame, or does not read while others wait for it
+#define MEMORY_RETRY_MS 50
+#define CALL_GRACE_MS   1000 // the host decides what is late; this only bounds how long we remember
+#define NO_CLIENT       (-1)
+
+// Tags of frames to the host: what kind of request, which slot, and a generation so that a slot's earlier
+// answer is known to be none of its present owner's.
+enum request_kind { REQUEST_SEND = 1, REQUEST_SERVICE = 2, REQUEST_CLOCK = 3 };
+
+enum link_state { LINK_IDLE, LINK_WAITING, LINK_CONNECTING, LINK_GREETING, LINK_READY, LINK_STATE_COUNT };
+enum link_event { LINK_START, LINK_TIMEOUT, LINK_UP, LINK_ACCEPTED, LINK_LOST, LINK_EVENT_COUNT };
+
+enum client_state {
+    CLIENT_FREE,
+    CLIENT_NEW,     // has not said HELLO
+    CLIENT_WAITING, // has, but the host has not answered ours
+    CLIENT_READY,
+    CLIENT_STATE_COUNT
+};
+
+struct link {
+    enum link_state state;
+    const char *doom; // why it is to end, NULL: it is not
+    struct frame_in in;
+    struct out_queue out;
+    uint64_t deadline_ns; // of CONNECTING and GREETING; of WAITING: when to connect
+    uint32_t backoff_ms;
+    uint32_t credit; // DELIVER frames the host may still send
+};
+
+struct client {
+    enum client_state state;
+    const char *doom;
+    struct frame_in in;
+    struct out_queue out;
+    uint64_t read_ns, written_ns; // when bytes last moved; read_ns of CLIENT_NEW: when it connected
+    uint32_t credit;
+    struct chunk *held_head, *held_tail; // DELIVER frames that wait for credit
+    bool clock_asked;
+    uint32_t clock_tag, clock_host_tag;
+};
+
+struct send {          // a SEND that waits for its RECEIPT
+    uint32_t host_tag; // 0: free
+    uint32_t tag;
+    int client; // NO_CLIENT: it went away
+    struct id id;
+    bool is_call;
+};
+
+struct call {   // a call that waits for its reply
+    int client; // NO_CLIENT: free
+    struct id id;
+    uint64_t deadline_ns;
+};
+
+enum delivery_state { DELIVERY_FREE, DELIVERY_GIVEN, DELIVERY_ACKED, DELIVERY_RELEASED };
+
+struct delivery { // a message that a program has; ACKED and RELEASED: the host cannot be told before the link
+                  // is back
+    enum delivery_state state;
+    int client;
+    struct id id;
+};
+
+enum service_state {
+    SERVICE_FREE,
+    SERVICE_ASKED,    // the program waits for the host's answer
+    SERVICE_HELD,     // registered
+    SERVICE_RENEWING, // was registered before the link was lost, asked for again
+    SERVICE_LEAVING   // UNREGISTER sent
+};
+
+struct service {
+    enum service_state state;
+    int client; // NO_CLIENT in LEAVING: nobody waits for the answer
+    uint32_t tag, host_tag;
+    char name[NAME_CAP];
+};
+
+struct agent {
+    struct memory memory;
+    const struct agent_ops *ops;
+    void *ctx;
+    char software[AGENT_SOFTWARE_MAX + 1];
+    struct link link;
+    struct client clients[AGENT_CLIENTS_MAX];
+    uint64_t busy;         // bit per client: has something to write, or is doomed
+    size_t clients_bytes;  // waiting to be written to all of them
+    uint32_t credit;       // sum of the clients'
+    uint32_t n_deliveries; // used slots
+    uint32_t n_sends;
+    uint32_t n_held;
+    size_t held_bytes;
+    int next_client; // whose turn it is to get a message that anybody may have
+    uint32_t generation;
+    uint64_t timer_ns, timer_set_ns; // when agent_timer() is wanted; what set_timer was told
+    // from HELLO_OK
+    char tenant[NAME_CAP], name[NAME_CAP];
+    uint32_t body_max;
+    bool clock_known;
+    uint64_t clock_offset_ns; // the host's realtime minus our monotonic time
+    bool shutting_down;
+    struct send sends[AGENT_SENDS_MAX];
+    struct call calls[AGENT_CALLS_MAX];
+    struct delivery deliveries[AGENT_DELIVERIES_MAX];
+    struct service services[AGENT_SERVICES_MAX];
+};
+
+// agent.c
+// Ends what is doomed, gives the host credit, writes what can be written, sets the timer.
+void agent_settle(struct agent *a);
+uint64_t agent_monotonic(const struct agent *a);
+uint64_t agent_realtime(const struct agent *a);
+void agent_set_clock(struct agent *a, uint64_t realtime_ns);
+// agent_timer() is wanted at this time, or earlier.
+void agent_wake_at(struct agent *a, uint64_t monotonic_ns);
+void agent_log(struct agent *a, const char *what, const char *detail);
+uint32_t agent_make_tag(struct agent *a, enum request_kind kind, size_t slot);
+size_t agent_tag_slot(uint32_t tag);
+enum request_kind agent_tag_kind(uint32_t tag);
+// Longest payload that either side may send now.
+uint32_t agent_payload_max(const struct agent *a);
+
+// link.c
+void link_event(struct agent *a, enum link_event event);
+void link_doom(struct agent *a, const char *why);
+void link_close(struct agent *a);
+// True when there was something to end.
+bool link_finish_doomed(struct agent *a);
+void link_push(struct agent *a, const struct agent_frame *f);
+void link_forward(struct agent *a, struct frame_in *in);
+void link_flush(struct agent *a);
+void link_expire(struct agent *a, uint64_t now_ns);
+
+// client.c
+struct client *client_ready(struct agent *a, int client);
+void client_doom(struct agent *a, int client, const char *why);
+void client_doom_ready(struct agent *a, const char *why);
+bool client_finish_doomed(struct agent *a);
+// Forgets the connection and gives back what it held.
+void client_end(struct agent *a, int client);
+void client_push(struct agent *a, int client, const struct agent_frame *f);
+void client_forward(struct agent *a, int client, struct frame_in *in);
+void client_push_chunk(struct agent *a, int client, struct chunk *c);
+void client_result(struct agent *a, int client, uint32_t tag, enum receipt_code code, const char *detail);
+void client_flush(struct agent *a);
+void client_greet_waiting(struct agent *a);
+void client_broadcast(struct agent *a, struct frame_in *in);
+void client_clock_is(struct agent *a, uint32_t host_tag, uint64_t realtime_ns);
+void client_clocks_lost(struct agent *a);
+void client_expire(struct agent *a, uint64_t now_ns);
+
+// send.c
+void send_submit(struct agent *a, int client, struct frame_in *in, const struct agent_frame *f);
+void send_receipt(struct agent *a, struct frame_in *in, const struct agent_frame *f);
+void send_reply(struct agent *a, struct frame_in *in, const struct agent_frame *f);
+void send_link_lost(struct agent *a);
+void send_client_gone(struct agent *a, int client);
+void send_expire(struct agent *a, uint64_t now_ns);
+
+// deliver.c
+void deliver_message(struct agent *a, struct frame_in *in, const struct agent_frame *f);
+void deliver_answer(struct agent *a, int client, struct frame_in *in, const struct agent_frame *f);
+void deliver_credit(struct agent *a, int client, uint32_t n);
+void deliver_grant(struct agent *a);
+void deliver_link_ready(struct agent *a);
+void deliver_client_gone(struct agent *a, int client);
+
+// service.c
+void service_register(struct agent *a, int client, struct frame_in *in, const struct agent_frame *f);
+void service_unregister(struct agent *a, int client, struct frame_in *in, const struct agent_frame *f);
+void service_result(struct agent *a, struct frame_in *in, const struct agent_frame *f);
+// The program that registered the service; NO_CLIENT.
+int service_owner(const struct agent *a, const char *name);
+void service_link_ready(struct agent *a);
+void service_link_lost(struct agent *a);
+void service_client_gone(struct agent *a, int client);
