@@ -1,0 +1,45 @@
+// Owns the requests that change an environment's state. Called by the verbs start, stop and delete.
+#include "lifecycle.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "api.h"
+#include "format.h"
+
+static int change_one(struct cli *cli, const struct lifecycle *l, const char *address)
+{
+    char path[API_PATH_CAP];
+    int rc = api_environment_path(cli, address, l->suffix, path);
+    if (rc != 0)
+        return rc;
+    json_t *body = l->grace_ms >= 0 ? json_pack("{s:i}", "grace_ms", l->grace_ms) : NULL;
+    struct api_reply reply;
+    rc = api_call(cli, l->method, path, body, NULL, &reply);
+    if (rc != 0)
+        return rc;
+    char what[160];
+    snprintf(what, sizeof what, "%s %s", l->verb, address);
+    const char *operation = json_string_value(json_object_get(reply.body, "name"));
+    if (operation)
+        rc = api_wait(cli, operation, what);
+    if (rc == 0 && cli->json)
+        format_json(reply.body);
+    else if (rc == 0)
+        fprintf(stderr, "%s %s\n", address, cli->wait ? l->done : l->going);
+    api_reply_done(&reply);
+    return rc;
+}
+
+int lifecycle_run(struct cli *cli, const struct lifecycle *l, char **addresses, int n)
+{
+    int result = 0;
+    for (int i = 0; i < n; i++) {
+        int rc = change_one(cli, l, addresses[i]);
+        // Of several failures each is told, the last by main.
+        if (result != 0 && rc != 0)
+            fprintf(stderr, "envctl: %s\n", cli->err.text);
+        result = result != 0 ? result : rc;
+    }
+    return result;
+}

@@ -1,0 +1,102 @@
+// envctl: the operators' command line. Owns the verb table and the way a failure is shown: one message and
+// what to try next, on standard error; exit codes are in cli.h.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "verbs/verbs.h"
+
+#define SOCKET_DEFAULT "/run/envd/envd.sock"
+
+const struct verb verbs[] = {
+    {"create", "create TENANT/NAME --program FILE [options] [-- ARGUMENTS]", "make an environment",
+     verb_create},
+    {"start", "start TENANT/NAME...", "start environments", verb_start},
+    {"stop", "stop TENANT/NAME... [--grace SECONDS]", "stop environments", verb_stop},
+    {"delete", "delete TENANT/NAME...", "remove environments for good", verb_delete},
+    {"list", "list [TENANT] [--selector LABELS]", "list environments", verb_list},
+    {"show", "show TENANT/NAME", "show an environment", verb_show},
+    {"logs", "logs TENANT/NAME [-f] [--tail LINES]", "print what an environment printed", verb_logs},
+    {"send", "send TENANT/NAME SUBJECT [BODY | -]", "send a message as the operator", verb_send},
+    {"call", "call TENANT/NAME SUBJECT [BODY | -]", "send a call, print its reply", verb_call},
+    {"policy", "policy show | policy set FILE", "show or replace the policy", verb_policy},
+    {"explain", "explain FROM TO SUBJECT | explain MESSAGE-ID", "say what the policy decides, and why",
+     verb_explain},
+    {"tenant", "tenant create NAME | tenant delete NAME | tenant list", "manage tenants", verb_tenant},
+    {"events", "events [--since REVISION]", "follow every change", verb_events},
+    {"version", "version", "versions of envctl and envd", verb_version},
+    {"help", "help [VERB]", "this list, or a verb's usage", verb_help},
+    {NULL, NULL, NULL, NULL},
+};
+
+const struct verb *verb_find(const char *name)
+{
+    for (const struct verb *v = verbs; v->name; v++)
+        if (strcmp(v->name, name) == 0)
+            return v;
+    return NULL;
+}
+
+// Edit distance of short words, for "did you mean".
+static size_t distance(const char *a, const char *b)
+{
+    size_t row[32];
+    size_t n = strlen(b);
+    if (n >= 32)
+        return 99;
+    for (size_t j = 0; j <= n; j++)
+        row[j] = j;
+    for (size_t i = 1; a[i - 1]; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= n; j++) {
+            size_t replace = diagonal + (a[i - 1] != b[j - 1]);
+            size_t change = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
+            diagonal = row[j];
+            row[j] = replace < change ? replace : change;
+        }
+    }
+    return row[n];
+}
+
+static int unknown_verb(struct cli *cli, const char *name)
+{
+    const struct verb *best = NULL;
+    size_t best_distance = 3;
+    for (const struct verb *v = verbs; v->name; v++) {
+        size_t d = distance(name, v->name);
+        if (d < best_distance) {
+            best = v;
+            best_distance = d;
+        }
+    }
+    cli_fail(cli, CLI_USAGE, "there is no verb %s", name);
+    return best ? cli_hint(cli, CLI_USAGE, "did you mean envctl %s?", best->name)
+                : cli_hint(cli, CLI_USAGE, "envctl help lists the verbs");
+}
+
+int main(int argc, char **argv)
+{
+    const char *socket = getenv("ENVCTL_SOCKET");
+    struct cli cli = {.socket = socket && *socket ? socket : SOCKET_DEFAULT, .wait = true, .timeout_s = 30};
+    int rc;
+    if (argc < 2)
+        rc = verb_help(&cli, 1, argv);
+    else {
+        const char *name = strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ? "help"
+                           : strcmp(argv[1], "--version") == 0                          ? "version"
+                                                                                        : argv[1];
+        const struct verb *verb = verb_find(name);
+        rc = verb ? verb->run(&cli, argc - 1, argv + 1) : unknown_verb(&cli, name);
+    }
+    if (rc != 0 && cli.err.text[0])
+        fprintf(stderr, "envctl: %s\n", cli.err.text);
+    if (rc != 0 && cli.remedy[0])
+        fprintf(stderr, "  try: %s\n", cli.remedy);
+    if (fflush(stdout) != 0 && rc == 0) {
+        perror("envctl: write the output");
+        rc = CLI_ERROR;
+    }
+    return rc;
+}
