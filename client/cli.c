@@ -142,6 +142,7 @@ static bool take_global(struct cli *cli, const char *arg, size_t len, const char
 int cli_options(struct cli *cli, const struct cli_option *options, size_t n_options, int argc, char **argv,
                 int *ret_n, int *ret_rest)
 {
+    const char *verb = argv[0]; // the positionals go over it
     int n = 0;
     *ret_rest = -1;
     for (int i = 1; i < argc; i++) {
@@ -161,7 +162,7 @@ int cli_options(struct cli *cli, const struct cli_option *options, size_t n_opti
         if (!take_option(cli, find_option(options, n_options, arg, len), inline_value, argc, argv, &i, &rc) &&
             !take_global(cli, arg, len, inline_value, argc, argv, &i, &rc)) {
             cli_fail(cli, CLI_USAGE, "unknown option %s", arg);
-            return cli_hint(cli, CLI_USAGE, "envctl help %s", argv[0] ? argv[0] : "");
+            return cli_hint(cli, CLI_USAGE, "envctl help %s", verb);
         }
         if (rc != 0)
             return rc;

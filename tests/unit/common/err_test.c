@@ -1,9 +1,5 @@
 // Tests of the error contract (server/common/err.c).
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "testing.h"
 
 #include <errno.h>
 #include <string.h>

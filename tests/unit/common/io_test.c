@@ -1,9 +1,5 @@
 // Tests of descriptor passing and whole-file reads (server/common/io.c).
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "testing.h"
 
 #include <errno.h>
 #include <fcntl.h>
