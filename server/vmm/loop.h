@@ -1,5 +1,5 @@
-// envvm's event loop: epoll, one thread (the I/O thread), level triggered. Devices and the control socket register
-// descriptors here; callbacks are short and never block.
+// envvm's event loop: epoll, one thread (the I/O thread), level triggered. Devices and the control socket
+// register descriptors here; callbacks are short and never block.
 #pragma once
 
 #include <stdint.h>

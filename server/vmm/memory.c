@@ -8,7 +8,8 @@
 
 int guest_memory_init(struct guest_memory *mem, uint64_t size_bytes, struct err *err)
 {
-    void *p = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *p =
+        mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED)
         return err_errno(err, -errno, "map %llu bytes of guest memory", (unsigned long long)size_bytes);
     *mem = (struct guest_memory){.hva = p, .size_bytes = size_bytes};

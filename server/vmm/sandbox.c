@@ -1,0 +1,309 @@
+// Owns what envvm may still do once it is configured. Called by main; the filter is one table, a row per
+// system call with its reason. It is assembled here rather than by libseccomp, which takes longer for it than
+// KVM for a virtual machine.
+#include "sandbox.h"
+
+#include <errno.h>
+#include <linux/audit.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/if_tun.h>
+#include <linux/kvm.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "common/checked.h"
+
+#define FDS_MAX     128u
+#define PROGRAM_MAX 512u
+// What glibc's pthread_create() asks clone for: a thread of this process, never a process.
+#define THREAD_FLAGS 0x3d0f00u
+
+enum check { ANY, ONE_OF, NO_BITS, EQUALS, NO_SUCH_CALL };
+// The last phase in which something is allowed. Filters add up, so what RUN needs, SETUP must allow too.
+enum { SETUP = SANDBOX_SETUP, RUN = SANDBOX_RUN };
+
+struct value {
+    uint32_t value;
+    int last;
+};
+
+// ioctl requests.
+static const struct value requests[] = {
+    {KVM_RUN, RUN},                      // first: it is the hot one
+    {KVM_GET_REGS, RUN},                 // fault reports
+    {KVM_GET_SREGS, RUN},                // set-up, fault reports, FS.base
+    {KVM_SET_SREGS, RUN},                // set-up, FS.base
+    {KVM_GET_API_VERSION, SETUP},        // host check
+    {KVM_CHECK_EXTENSION, SETUP},        // host check
+    {KVM_CREATE_VM, SETUP},              // the one VM
+    {KVM_SET_TSS_ADDR, SETUP},           // Intel CPUs want it
+    {KVM_SET_USER_MEMORY_REGION, SETUP}, // the one memory slot
+    {KVM_CREATE_VCPU, SETUP},            // the one vCPU
+    {KVM_GET_VCPU_MMAP_SIZE, SETUP},     // run page
+    {KVM_GET_SUPPORTED_CPUID, SETUP},    // CPUID table
+    {KVM_SET_CPUID2, SETUP},             // CPUID table
+    {KVM_GET_MSRS, SETUP},               // which flavour of KVM
+    {KVM_SET_MSRS, SETUP},               // system-call entry
+    {KVM_SET_XCRS, SETUP},               // vector state
+    {KVM_SET_REGS, SETUP},               // first instruction
+    {KVM_GET_TSC_KHZ, SETUP},            // clock page
+    {KVM_SET_DEVICE_ATTR, SETUP},        // TSC offset
+    {KVM_IOEVENTFD, SETUP},              // doorbells
+};
+
+struct rule {
+    uint32_t nr;
+    int last;
+    enum check check;
+    unsigned arg;
+    uint32_t value;
+};
+
+static const struct rule rules[] = {
+    {SYS_ioctl, RUN, ONE_OF, 1, 0},             // KVM: see requests
+    {SYS_futex, RUN, ANY, 0, 0},                // idle vCPU, locks
+    {SYS_epoll_pwait2, RUN, ANY, 0, 0},         // the loop
+    {SYS_read, RUN, ANY, 0, 0},                 // eventfds, tap, streams
+    {SYS_write, RUN, ANY, 0, 0},                // eventfds, tap, streams, last words on stderr
+    {SYS_readv, RUN, ANY, 0, 0},                // tap, streams into guest buffers
+    {SYS_writev, RUN, ANY, 0, 0},               // tap, streams from guest buffers
+    {SYS_pread64, SETUP, ANY, 0, 0},            // ELF headers, log header
+    {SYS_pwrite64, RUN, ANY, 0, 0},             // log
+    {SYS_sendmsg, RUN, ANY, 0, 0},              // control socket, streams
+    {SYS_recvmsg, RUN, ANY, 0, 0},              // control socket, streams
+    {SYS_sendto, RUN, ANY, 0, 0},               // streams
+    {SYS_recvfrom, RUN, ANY, 0, 0},             // streams
+    {SYS_socketpair, RUN, ANY, 0, 0},           // a guest's connection
+    {SYS_shutdown, RUN, ANY, 0, 0},             // a guest's connection
+    {SYS_close, RUN, ANY, 0, 0},                // streams, loaded files
+    {SYS_epoll_ctl, RUN, ANY, 0, 0},            // streams come and go
+    {SYS_epoll_create1, SETUP, ANY, 0, 0},      // the loop
+    {SYS_eventfd2, SETUP, ANY, 0, 0},           // doorbells
+    {SYS_poll, RUN, ANY, 0, 0},                 // last words on a full control socket
+    {SYS_clock_gettime, RUN, ANY, 0, 0},        // where the vDSO cannot answer
+    {SYS_getrandom, RUN, ANY, 0, 0},            // boot page, rng device, stack canaries
+    {SYS_fstat, SETUP, ANY, 0, 0},              // lengths of files
+    {SYS_newfstatat, SETUP, ANY, 0, 0},         // the same: glibc's fstat()
+    {SYS_fcntl, SETUP, EQUALS, 1, 4},           // F_SETFL: non-blocking
+    {SYS_mmap, RUN, NO_BITS, 2, PROT_EXEC},     // guest memory, thread stack, malloc
+    {SYS_mprotect, RUN, NO_BITS, 2, PROT_EXEC}, // stack guard, malloc
+    {SYS_munmap, RUN, ANY, 0, 0},               // thread stack, malloc, the end
+    {SYS_brk, RUN, ANY, 0, 0},                  // malloc
+    {SYS_madvise, RUN, ANY, 0, 0},              // a thread's end, malloc
+    {SYS_rt_sigaction, RUN, ANY, 0, 0},         // kick signal
+    {SYS_rt_sigprocmask, RUN, ANY, 0, 0},       // kick signal, thread start and end
+    {SYS_rt_sigreturn, RUN, ANY, 0, 0},         // kick signal
+    {SYS_tgkill, RUN, ANY, 0, 0},               // kick signal
+    {SYS_getpid, RUN, ANY, 0, 0},               // pthread_kill()
+    {SYS_gettid, RUN, ANY, 0, 0},               // pthread_kill()
+    {SYS_restart_syscall, RUN, ANY, 0, 0},      // after a stop signal
+    {SYS_clone, RUN, EQUALS, 0, THREAD_FLAGS},  // the vCPU thread
+    {SYS_clone3, RUN, NO_SUCH_CALL, 0, 0},      // its flags cannot be checked: glibc falls back to clone
+    {SYS_set_robust_list, RUN, ANY, 0, 0},      // a thread's start
+    {SYS_rseq, RUN, ANY, 0, 0},                 // a thread's start
+    {SYS_seccomp, SETUP, ANY, 0, 0},            // the next phase
+    {SYS_exit, RUN, ANY, 0, 0},                 // a thread's end
+    {SYS_exit_group, RUN, ANY, 0, 0},           // the end
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    // The sanitizers' run time; such builds are for tests only.
+    {SYS_sigaltstack, RUN, ANY, 0, 0},
+    {SYS_sched_yield, RUN, ANY, 0, 0},
+    {SYS_prctl, RUN, ANY, 0, 0},
+    {SYS_readlink, RUN, ANY, 0, 0},
+    {SYS_openat, RUN, NO_SUCH_CALL, 0, 0},
+    {SYS_sched_getaffinity, RUN, ANY, 0, 0},
+    {SYS_getrlimit, RUN, ANY, 0, 0},
+    {SYS_prlimit64, RUN, ANY, 0, 0},
+#endif
+};
+
+struct assembler {
+    struct sock_filter code[PROGRAM_MAX];
+    unsigned short n;
+};
+
+static void emit(struct assembler *a, uint16_t code, uint32_t k, uint8_t if_true, uint8_t if_false)
+{
+    if (a->n < PROGRAM_MAX)
+        a->code[a->n++] = (struct sock_filter){.code = code, .jt = if_true, .jf = if_false, .k = k};
+}
+
+static void emit_load(struct assembler *a, uint32_t offset)
+{
+    emit(a, BPF_LD | BPF_W | BPF_ABS, offset, 0, 0);
+}
+
+static void emit_return(struct assembler *a, uint32_t action)
+{
+    emit(a, BPF_RET | BPF_K, action, 0, 0);
+}
+
+// The low half: requests, protections and clone flags are 32 bits wide.
+static uint32_t arg_offset(unsigned arg)
+{
+    return (uint32_t)(offsetof(struct seccomp_data, args) + arg * sizeof(uint64_t));
+}
+
+static uint8_t count_requests(enum sandbox_phase phase)
+{
+    uint8_t n = 0;
+    for (size_t i = 0; i < ARRAY_LEN(requests); i++)
+        n += requests[i].last >= (int)phase;
+    return n;
+}
+
+// load; equal to the first: to the allow at the end; … ; kill; allow
+static void emit_one_of(struct assembler *a, unsigned arg, enum sandbox_phase phase)
+{
+    uint8_t left = count_requests(phase);
+    emit_load(a, arg_offset(arg));
+    for (size_t i = 0; i < ARRAY_LEN(requests); i++)
+        if (requests[i].last >= (int)phase)
+            emit(a, BPF_JMP | BPF_JEQ | BPF_K, requests[i].value, left--, 0);
+    emit_return(a, SECCOMP_RET_KILL_PROCESS);
+    emit_return(a, SECCOMP_RET_ALLOW);
+}
+
+static unsigned rule_len(const struct rule *r, enum sandbox_phase phase)
+{
+    switch (r->check) {
+    case ONE_OF:
+        return count_requests(phase) + 3u;
+    case NO_BITS:
+    case EQUALS:
+        return 4;
+    case ANY:
+    case NO_SUCH_CALL:
+        break;
+    }
+    return 1;
+}
+
+static void emit_rule(struct assembler *a, const struct rule *r, enum sandbox_phase phase)
+{
+    emit(a, BPF_JMP | BPF_JEQ | BPF_K, r->nr, 0, (uint8_t)rule_len(r, phase));
+    switch (r->check) {
+    case ANY:
+        emit_return(a, SECCOMP_RET_ALLOW);
+        break;
+    case NO_SUCH_CALL:
+        emit_return(a, SECCOMP_RET_ERRNO | ENOSYS);
+        break;
+    case ONE_OF:
+        emit_one_of(a, r->arg, phase);
+        break;
+    case NO_BITS:
+        emit_load(a, arg_offset(r->arg));
+        emit(a, BPF_JMP | BPF_JSET | BPF_K, r->value, 0, 1);
+        emit_return(a, SECCOMP_RET_KILL_PROCESS);
+        emit_return(a, SECCOMP_RET_ALLOW);
+        break;
+    case EQUALS:
+        emit_load(a, arg_offset(r->arg));
+        emit(a, BPF_JMP | BPF_JEQ | BPF_K, r->value, 1, 0);
+        emit_return(a, SECCOMP_RET_KILL_PROCESS);
+        emit_return(a, SECCOMP_RET_ALLOW);
+        break;
+    }
+}
+
+static void assemble(struct assembler *a, enum sandbox_phase phase)
+{
+    a->n = 0;
+    emit_load(a, offsetof(struct seccomp_data, arch));
+    emit(a, BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0);
+    emit_return(a, SECCOMP_RET_KILL_PROCESS);
+    emit_load(a, offsetof(struct seccomp_data, nr));
+    // x32 calls have numbers of their own, with X32_BIT: no rule has one, so they end in the kill below.
+    for (size_t i = 0; i < ARRAY_LEN(rules); i++)
+        if (rules[i].last >= (int)phase)
+            emit_rule(a, &rules[i], phase);
+    emit_return(a, SECCOMP_RET_KILL_PROCESS);
+}
+
+int sandbox_enter(enum sandbox_phase phase, struct err *err)
+{
+    struct assembler a;
+    assemble(&a, phase);
+    if (a.n == PROGRAM_MAX)
+        return err_set(err, -E2BIG, "the system-call filter is longer than %u instructions", PROGRAM_MAX);
+    const struct sock_fprog program = {.len = a.n, .filter = a.code};
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
+        return err_errno(err, -errno, "install the system-call filter");
+    return 0;
+}
+
+// ---- descriptors, capabilities, limits ----
+
+static int compare_fds(const void *a, const void *b)
+{
+    return *(const int *)a - *(const int *)b;
+}
+
+// Everything above stderr that is not kept.
+static int close_others(const int *keep, unsigned n, struct err *err)
+{
+    int sorted[16];
+    if (n > ARRAY_LEN(sorted))
+        return err_set(err, -E2BIG, "too many descriptors to keep");
+    for (unsigned i = 0; i < n; i++)
+        sorted[i] = keep[i];
+    qsort(sorted, n, sizeof sorted[0], compare_fds);
+    unsigned first = STDERR_FILENO + 1;
+    for (unsigned i = 0; i < n; i++) {
+        if (sorted[i] < (int)first)
+            continue; // -1, or a standard one
+        if ((unsigned)sorted[i] > first && close_range(first, (unsigned)sorted[i] - 1, 0) < 0)
+            return err_errno(err, -errno, "close other descriptors");
+        first = (unsigned)sorted[i] + 1;
+    }
+    if (close_range(first, ~0u, 0) < 0)
+        return err_errno(err, -errno, "close other descriptors");
+    return 0;
+}
+
+static int drop_capabilities(struct err *err)
+{
+    // Bounding and ambient sets first, while there may be the right to; without it they are of no use to us
+    // either.
+    for (int cap = 0; cap <= CAP_LAST_CAP; cap++)
+        prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    const struct __user_cap_data_struct none[2] = {0};
+    if (syscall(SYS_capset, &head, none) < 0)
+        return err_errno(err, -errno, "drop capabilities");
+    return 0;
+}
+
+static int lower_limit(int resource, uint64_t value, const char *name, struct err *err)
+{
+    const struct rlimit limit = {.rlim_cur = value, .rlim_max = value};
+    if (setrlimit((__rlimit_resource_t)resource, &limit) < 0)
+        return err_errno(err, -errno, "lower the limit %s to %llu", name, (unsigned long long)value);
+    return 0;
+}
+
+int sandbox_drop(const int *keep, unsigned n, uint64_t max_log_bytes, struct err *err)
+{
+    int rc = close_others(keep, n, err);
+    if (rc == 0)
+        rc = drop_capabilities(err);
+    if (rc == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        rc = err_errno(err, -errno, "set no_new_privs");
+    if (rc == 0)
+        rc = lower_limit(RLIMIT_CORE, 0, "CORE", err); // guest memory must not end up in a file
+    if (rc == 0)
+        rc = lower_limit(RLIMIT_NOFILE, FDS_MAX, "NOFILE", err);
+    if (rc == 0)
+        rc = lower_limit(RLIMIT_FSIZE, max_log_bytes, "FSIZE", err); // no file grows
+    return rc;
+}

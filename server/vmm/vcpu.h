@@ -1,0 +1,61 @@
+// The vCPU thread: runs the guest, serves its exits, lets it idle, and interrupts a program that computes too
+// long. Started by machine; the I/O thread talks to it through vcpu_notify(), vcpu_nudge() and vcpu_stop().
+// Everything that the guest writes is untrusted: of the shared page only in_kernel, pending, wake_ns, fsbase
+// and panic_text are read.
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "clock.h"
+#include "kvm.h"
+#include "outcome.h"
+
+struct virtio_mmio;
+
+struct vcpu_config {
+    const struct kvm_vm *vm;
+    const struct guest_memory *mem;
+    struct cell_kernel_header kernel;
+    struct clock_page *clock;
+    struct virtio_mmio *mmio; // one per page from CELL_MMIO_GPA on
+    size_t n_mmio;
+    int wake_fd; // eventfd: written when the outcome is there, or vcpu_clock_stopped() was not in vain
+};
+
+struct vcpu {
+    struct vcpu_config config;
+    struct cell_shared *shared;
+    pthread_t thread;
+    bool started;
+    atomic_uint idle;          // asleep in idle, or about to be
+    atomic_uint wake;          // futex: why it must not sleep on
+    atomic_bool stopping;      // the I/O thread wants the thread to end
+    atomic_bool clock_stopped; // the I/O thread refreshes the clock no more, as the vCPU idles
+    atomic_bool ended;         // outcome is there; it is constant from then on
+    uint64_t clock_refreshed_ns;
+    uint64_t spin_ns;
+    struct outcome outcome;
+};
+
+// Prepares; nothing runs yet. What config points to outlives the vCPU. 0 or -errno.
+int vcpu_init(struct vcpu *vcpu, const struct vcpu_config *config, struct err *err);
+// Starts the thread, and with it the guest. 0 or -errno.
+int vcpu_start(struct vcpu *vcpu, struct err *err);
+// Ends the thread, wherever the guest is, and waits for it.
+void vcpu_stop(struct vcpu *vcpu);
+
+// A device gave the guest something. Any thread. True when the guest was not idle, so that vcpu_nudge() is
+// worth calling after VCPU_NUDGE_NS.
+bool vcpu_notify(struct vcpu *vcpu);
+// Interrupts a program that has left a notification unseen. I/O thread. True when it should be called again
+// later.
+bool vcpu_nudge(struct vcpu *vcpu);
+#define VCPU_NUDGE_NS 1000000ull
+
+// The outcome, or NULL while the guest runs. Any thread.
+const struct outcome *vcpu_outcome(const struct vcpu *vcpu);
+// I/O thread: true when the vCPU is idle, and wake_fd will be written when that ends: the clock needs no
+// refreshing till then.
+bool vcpu_clock_pause(struct vcpu *vcpu);
