@@ -286,7 +286,11 @@ static int drop_capabilities(struct err *err)
 
 static int lower_limit(int resource, uint64_t value, const char *name, struct err *err)
 {
-    const struct rlimit limit = {.rlim_cur = value, .rlim_max = value};
+    struct rlimit limit;
+    // envpriv may have set a tighter one, which cannot be raised.
+    if (getrlimit((__rlimit_resource_t)resource, &limit) == 0 && limit.rlim_max <= value)
+        return 0;
+    limit = (struct rlimit){.rlim_cur = value, .rlim_max = value};
     if (setrlimit((__rlimit_resource_t)resource, &limit) < 0)
         return err_errno(err, -errno, "lower the limit %s to %llu", name, (unsigned long long)value);
     return 0;
