@@ -75,7 +75,7 @@ void kvm_open(struct kvm *k, const char *path)
         set_unusable(k, path, "ask the version of", version < 0 ? errno : ENODEV);
         return;
     }
-    enum kvm_kind kind;
+    enum kvm_kind kind = KVM_NONE;
     int rc = detect(fd, &kind);
     if (rc < 0) {
         set_unusable(k, path, "make a virtual machine with", -rc);

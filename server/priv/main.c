@@ -38,8 +38,8 @@ static int settle_process(int *ret_signals, struct err *err)
     close(fd);
     if (geteuid() != 0)
         return err_set(err, -EPERM, "not root: envpriv makes taps, cgroups and namespaces (sudo envpriv …)");
-    if (setgroups(0, NULL) < 0)
-        return err_errno(err, -errno, "drop supplementary groups");
+    if (setgroups(0, NULL) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return err_errno(err, -errno, "drop supplementary groups and future privileges");
     umask(0077);
     signal(SIGPIPE, SIG_IGN);
     sigset_t set;
@@ -135,6 +135,7 @@ static int run(struct priv *p, const struct options *o, const struct run_folder 
         rc = caps_keep_needed(err); // drop what is left
     if (rc == 0)
         rc = serve(p, o, folder, signals, err);
+    caps_wake_for_the_end();
     struct err failed;
     int cleaned = cleanup_everything(p, &failed);
     return rc < 0 ? rc : cleaned < 0 ? err_set(err, cleaned, "clean up: %s", failed.text) : 0;
