@@ -20,6 +20,7 @@ struct loop_source {
     void *arg;
     int fd;               // -1: a timer
     uint64_t deadline_ns; // timers: 0 = disarmed
+    bool paused;          // not in the epoll set: events 0 there would still report a hang-up, over and over
     bool removed;         // freed when the round ends: events of this round may still name it
 };
 
@@ -82,8 +83,8 @@ struct loop_source *loop_add(struct loop *loop, int fd, uint32_t events, loop_cb
     struct loop_source *s = source_new(loop, fd, cb, arg);
     if (!s)
         return NULL;
-    struct epoll_event ev = {.events = events, .data.ptr = s};
-    if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0) {
+    s->paused = true;
+    if (loop_modify(s, events) < 0) {
         free(s);
         return NULL;
     }
@@ -94,14 +95,21 @@ struct loop_source *loop_add(struct loop *loop, int fd, uint32_t events, loop_cb
 int loop_modify(struct loop_source *source, uint32_t events)
 {
     struct epoll_event ev = {.events = events, .data.ptr = source};
-    return epoll_ctl(source->loop->epoll_fd, EPOLL_CTL_MOD, source->fd, &ev) < 0 ? -errno : 0;
+    bool pause = events == 0;
+    if (pause && source->paused)
+        return 0;
+    int op = pause ? EPOLL_CTL_DEL : source->paused ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+    if (epoll_ctl(source->loop->epoll_fd, op, source->fd, &ev) < 0)
+        return -errno;
+    source->paused = pause;
+    return 0;
 }
 
 void loop_remove(struct loop_source *source)
 {
     if (!source || source->removed)
         return;
-    if (source->fd >= 0)
+    if (source->fd >= 0 && !source->paused)
         epoll_ctl(source->loop->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
     source->deadline_ns = 0;
     source->removed = true;
