@@ -168,6 +168,8 @@ void ring_unpop(struct ring *ring)
 
 void ring_publish(struct ring *ring, uint16_t head, uint32_t written_bytes)
 {
+    if (!ring_enabled(ring))
+        return;
     uint8_t *entry =
         ring->used + USED_RING + (size_t)USED_ENTRY_BYTES * (ring->next_used & (ring->size - 1u));
     store_u32(entry, head);
