@@ -68,8 +68,8 @@ void agent_settle(struct agent *a)
 void agent_timer(struct agent *a)
 {
     uint64_t now_ns = agent_monotonic(a);
-    a->timer_ns = AGENT_TIMER_OFF;
-    a->memory.starved = false; // the program around us may have freed something
+    a->timer_ns = a->timer_set_ns = AGENT_TIMER_OFF; // it fired: each deadline that is left asks again
+    a->memory.starved = false;                       // the program around us may have freed something
     link_expire(a, now_ns);
     client_expire(a, now_ns);
     send_expire(a, now_ns);

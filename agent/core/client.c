@@ -137,9 +137,10 @@ static void expire(struct agent *a, int client, uint64_t now_ns)
         agent_wake_at(a, c->read_ns + limit_ns);
     }
     if (c->out.blocked) {
-        if (now_ns - c->written_ns >= STALL_MS * NS_PER_MS && a->clients_bytes >= DELIVER_HIGH)
+        uint64_t due_ns = c->written_ns + STALL_MS * NS_PER_MS;
+        if (now_ns >= due_ns && a->clients_bytes >= DELIVER_HIGH)
             client_doom(a, client, "it does not read while others wait");
-        agent_wake_at(a, now_ns + STALL_MS * NS_PER_MS);
+        agent_wake_at(a, now_ns < due_ns ? due_ns : now_ns + STALL_MS * NS_PER_MS);
     }
 }
 
