@@ -164,8 +164,8 @@ static ssize_t receive_frame(struct virtio_net *net, const struct ring_chain *ch
     size_t n = ring_chain_writable(chain, NET_HEADER_BYTES, room, iov + 1, RING_SIZE_MAX, &bytes);
     iov[1 + n] = (struct iovec){.iov_base = &cut, .iov_len = 1};
     ssize_t len = readv(net->options.tap_fd, iov, (int)(2 + n));
-    if (len < 0)
-        return -errno;
+    if (len <= 0)
+        return len < 0 ? -errno : -ENODEV;
     if ((size_t)len < NET_HEADER_BYTES + NET_FRAME_MIN || (size_t)len > NET_HEADER_BYTES + room) {
         net->counters.to_guest_dropped++;
         return 0;
@@ -238,7 +238,7 @@ static void arm(struct virtio_device *dev)
 {
     struct virtio_net *net = (struct virtio_net *)dev;
     bool live = virtio_device_live(dev);
-    uint32_t events = 0;
+    uint32_t events = EPOLLERR; // always: the interface may be removed while nothing else is waited for
     uint64_t wake_ns = UINT64_MAX;
     if (live && !net->starved && !net->to_guest.limited)
         events |= EPOLLIN;
@@ -307,7 +307,8 @@ int virtio_net_new(struct virtio_net **ret, const struct virtio_machine *machine
     int rc = virtio_device_init(&net->dev, &ops, machine, &net->space, sizeof net->space, err);
     if (rc < 0)
         goto fail;
-    net->tap = loop_add(machine->loop, options->tap_fd, 0, on_tap, net);
+    net->tap = loop_add(machine->loop, options->tap_fd, EPOLLERR, on_tap, net);
+    net->tap_events = EPOLLERR;
     net->timer = loop_add_timer(machine->loop, on_timer, net);
     if (!net->tap || !net->timer) {
         rc = err_errno(err, -errno, "virtio-net: watch the tap");

@@ -22,7 +22,7 @@ bool rate_ready(struct rate *rate, uint64_t now_ns)
     if (now_ns > rate->at_ns) {
         u128 added = (u128)(now_ns - rate->at_ns) * rate->per_s / NS_PER_S;
         uint64_t room = (uint64_t)((int64_t)rate->burst - rate->tokens);
-        if (added >= room) {
+        if (added > room) {
             rate->tokens = (int64_t)rate->burst;
             rate->at_ns = now_ns;
         } else {
