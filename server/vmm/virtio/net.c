@@ -10,7 +10,7 @@
 //
 // Each direction is idle, or waits for one thing: receive for a frame, a buffer (`starved`) or the rate
 // limit; transmit for a request, the tap (`tap_full`) or the rate limit. arm() turns that into events. When
-// the tap goes away, the link goes down and the device lives on.
+// the tap is found to be gone, the link goes down and the device lives on.
 #include "virtio/net.h"
 
 #include <errno.h>
@@ -108,7 +108,9 @@ static enum virtio_served transmit_frame(struct virtio_net *net, const struct ri
         net->tap_full = true;
         return VIRTIO_BLOCKED;
     }
-    if (rc < 0) { // the link is down, or the tap has no memory: frames are lost then, as on any wire
+    if (rc < 0) { // no link, or no memory in the tap: frames are lost then, as on any wire
+        if (net->tap && errno == EBADFD)
+            link_down(net);
         net->counters.from_guest_dropped++;
         return VIRTIO_SERVED;
     }
@@ -238,7 +240,7 @@ static void arm(struct virtio_device *dev)
 {
     struct virtio_net *net = (struct virtio_net *)dev;
     bool live = virtio_device_live(dev);
-    uint32_t events = EPOLLERR; // always: the interface may be removed while nothing else is waited for
+    uint32_t events = 0;
     uint64_t wake_ns = UINT64_MAX;
     if (live && !net->starved && !net->to_guest.limited)
         events |= EPOLLIN;
@@ -307,8 +309,7 @@ int virtio_net_new(struct virtio_net **ret, const struct virtio_machine *machine
     int rc = virtio_device_init(&net->dev, &ops, machine, &net->space, sizeof net->space, err);
     if (rc < 0)
         goto fail;
-    net->tap = loop_add(machine->loop, options->tap_fd, EPOLLERR, on_tap, net);
-    net->tap_events = EPOLLERR;
+    net->tap = loop_add(machine->loop, options->tap_fd, 0, on_tap, net);
     net->timer = loop_add_timer(machine->loop, on_timer, net);
     if (!net->tap || !net->timer) {
         rc = err_errno(err, -errno, "virtio-net: watch the tap");

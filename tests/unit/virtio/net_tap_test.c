@@ -138,8 +138,13 @@ static void a_removed_interface_takes_the_link_down(void **state)
     (void)state;
     FILE *ip = popen("ip link delete tap0", "r");
     assert_int_equal(pclose(ip), 0);
-    for (unsigned i = 0; i < 50000 && driver_read(&driver, 0x104) >> 16 != 0; i++)
-        usleep(100);
+    uint16_t head;
+    uint32_t len;
+    uint8_t request[NET_HEADER_BYTES + 60] = {0};
+    make_frame(request + NET_HEADER_BYTES, 60, 1);
+    driver_push_out(&driver, TX, request, sizeof request);
+    driver_kick(&driver, TX);
+    assert_true(driver_wait_used(&driver, TX, &head, &len));
     assert_int_equal(driver_read(&driver, 0x104) >> 16, 0);
 }
 

@@ -325,6 +325,8 @@ static void when_the_tap_goes_away_the_link_goes_down_and_the_device_lives(void 
     uint16_t head;
     uint32_t len;
     driver_run_loop(&driver);
+    driver_push_in(&driver, RX, driver_alloc(&driver, 2048), 2048);
+    driver_kick(&driver, RX);
     close(tap[1]);
     tap[1] = -1;
     for (unsigned i = 0; i < 50000 && driver_read(&driver, 0x104) >> 16 != 0; i++)
