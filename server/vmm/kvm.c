@@ -26,7 +26,6 @@
 #define CR4_FSGSBASE (1u << 16)
 #define CR4_OSXSAVE  (1u << 18)
 #define EFER_START   0xd01u // NXE LMA LME SCE
-#define RFLAGS_START 0x202u
 // TF, DF, NT and AC are the program's own. Not IF: on KVM-PVM interrupts would be lost for good, and there
 // are none.
 #define SYSCALL_MASK 0x44500u
@@ -212,7 +211,7 @@ int kvm_vm_set_start(const struct kvm_vm *vm, const struct kvm_start *start, str
         if (ioctl(vm->vcpu_fd, KVM_SET_XCRS, &xcrs) < 0)
             return err_errno(err, -errno, "KVM_SET_XCRS to 0x%llx", (unsigned long long)vm->xcr0);
     }
-    const struct kvm_regs regs = {.rip = start->rip, .rdi = start->rdi, .rflags = RFLAGS_START};
+    const struct kvm_regs regs = {.rip = start->rip, .rdi = start->rdi, .rflags = KVM_CELL_RFLAGS};
     if (ioctl(vm->vcpu_fd, KVM_SET_REGS, &regs) < 0)
         return err_errno(err, -errno, "KVM_SET_REGS");
     return 0;

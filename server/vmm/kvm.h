@@ -24,6 +24,11 @@ struct kvm_vm {
     uint32_t tsc_khz;
 };
 
+// What a cell's code runs with: IF, and IOPL 3, because an emulated AMD CPU refuses a busy TSS's I/O bitmap.
+// Port I/O at CPL3 gives the guest nothing: every port exits to envvm. KVM-PVM ignores IOPL and reads the
+// bitmap.
+#define KVM_CELL_RFLAGS 0x3202u
+
 // Where the vCPU begins, at CPL3 in 64-bit mode on the boot tables.
 struct kvm_start {
     uint64_t rip, rdi;

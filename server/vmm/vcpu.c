@@ -20,11 +20,10 @@
 #include "fault.h"
 #include "virtio/mmio.h"
 
-#define KICK_SIGNAL   SIGUSR1
-#define STACK_BYTES   (128u << 10)
-#define SPIN_MAX_NS   20000u
-#define RFLAGS_UPCALL 0x202u
-#define EXITS_MAX     40u
+#define KICK_SIGNAL SIGUSR1
+#define STACK_BYTES (128u << 10)
+#define SPIN_MAX_NS 20000u
+#define EXITS_MAX   40u
 
 // Exit reasons newer than the headers of Debian 12.
 #define EXIT_MEMORY_FAULT 39u
@@ -312,7 +311,7 @@ static void try_upcall(struct vcpu *v)
     v->shared->upcall.rflags = regs->rflags;
     v->shared->in_kernel = 1;
     regs->rip = v->config.kernel.upcall;
-    regs->rflags = RFLAGS_UPCALL; // the program's DF, TF and AC are none of the kernel's
+    regs->rflags = KVM_CELL_RFLAGS; // the program's DF, TF and AC are none of the kernel's
     run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
 }
 
