@@ -199,5 +199,6 @@ int loop_run(struct loop *loop)
             loop->garbage = false;
         }
     }
+    loop->stopping = false;
     return 0;
 }
