@@ -65,6 +65,10 @@ void fault_report_vector(const struct fault_context *c, uint32_t untrusted_vecto
     struct kvm_sregs s = {0};
     ioctl(c->vm->vcpu_fd, KVM_GET_REGS, &r);
     ioctl(c->vm->vcpu_fd, KVM_GET_SREGS, &s);
+    if (s.cs.selector & 3) { // no stub: with IOPL 3 the program can write to this port as well
+        fault_report_stop(c, VMCTL_CAUSE_GUEST_FAULT, "write to the fault port", ret);
+        return;
+    }
     struct fault_frame f;
     read_frame(c, r.rsp, boot_vector_has_error(vector), &f);
     char detail[80] = "";

@@ -224,14 +224,24 @@ static void fsbase_port_refuses_an_address_that_is_not_canonical(void **state)
     assert_fault(RUN(*state, PROGRAM_CODE, fsbase_bad), "FS.base set to", "in the program");
 }
 
+// Where the CPU reads the I/O bitmap the access itself faults; where IOPL 3 opens all ports, envvm ends the
+// guest.
+static void assert_port_refused(const struct outcome *o, const char *otherwise)
+{
+    const bool faulted = strncmp(o->reason, "general protection", 18) == 0;
+    assert_fault(o, faulted ? "general protection in the program" : otherwise,
+                 faulted ? "vector 13" : "in the program");
+}
+
 static void other_ports_are_closed_to_the_program(void **state)
 {
-    assert_fault(RUN(*state, PROGRAM_CODE, other_port), "general protection in the program", "vector 13");
+    assert_port_refused(RUN(*state, PROGRAM_CODE, other_port),
+                        "4-byte port access at 0x80, which no device has");
 }
 
 static void the_fault_port_is_closed_to_the_program(void **state)
 {
-    assert_fault(RUN(*state, PROGRAM_CODE, fault_port), "general protection in the program", "vector 13");
+    assert_port_refused(RUN(*state, PROGRAM_CODE, fault_port), "write to the fault port");
 }
 
 static void a_port_access_of_another_width_is_reported(void **state)
