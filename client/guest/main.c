@@ -1,0 +1,49 @@
+// envctl inside an environment: looks the verb up and runs it. Static, without fork and exec, so that it runs
+// as the only program of a cell as well as in a Linux guest.
+#include <stdio.h>
+#include <string.h>
+
+#include "guest.h"
+
+#define MESSAGE_OPTIONS                                                                                      \
+    "  --subject S         what it is about, dots between words (default: message)\n"                        \
+    "  --content-type T    what the body is, as in application/json\n"                                       \
+    "  --header NAME=VALUE may be repeated\n"                                                                \
+    "  --priority N        0 to 9\n"                                                                         \
+    "  --id UUID           send again with the same id after an unknown outcome\n"
+
+const struct verb verbs[] = {
+    {"send", verb_send, "send ADDRESS [BODY... | -] [options]", "send a message; prints its id",
+     MESSAGE_OPTIONS "  --event             to every server of the service that ADDRESS names\n"
+                     "  --expires TIME      worthless after that long, as in 30s\n"},
+    {"call", verb_call, "call ADDRESS [BODY... | -] [options]", "send a call and print the reply's body",
+     MESSAGE_OPTIONS "  --timeout TIME      how long to wait, as in 250ms, 10s or 2m (default: 10s)\n"},
+    {"recv", verb_recv, "recv [-n N] [--timeout TIME] [--json]", "receive messages and print their bodies",
+     "  -n N                how many (default: 1; 0: without end)\n"
+     "  --timeout TIME      how long to wait for each (default: for ever)\n"
+     "  --json              one object a line, with everything that is known of a message\n"},
+    {"serve", verb_serve, "serve [--service NAME]... {--echo | --reply TEXT} [options]", "answer calls",
+     "  --echo              the reply is the call's body\n"
+     "  --reply TEXT        the reply is TEXT\n"
+     "  --service NAME      serve :NAME too; may be repeated\n"
+     "  --subject-prefix S  answer only subjects that begin with S\n"
+     "  -n N                end after N messages\n"},
+    {"whoami", verb_whoami, "whoami", "print this environment's address", ""},
+    {"clock", verb_clock, "clock", "print the host's time, in UTC", ""},
+    {"help", verb_help, "help [VERB]", "say how a verb is called", ""},
+    {0},
+};
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        verb_help(1, argv);
+        return EXIT_USAGE;
+    }
+    const char *name = strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ? "help" : argv[1];
+    for (const struct verb *v = verbs; v->name; v++)
+        if (strcmp(v->name, name) == 0)
+            return v->run(argc - 1, argv + 1);
+    fprintf(stderr, "envctl: there is no verb \"%s\" inside an environment; try: envctl help\n", name);
+    return EXIT_USAGE;
+}
