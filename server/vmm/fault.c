@@ -92,6 +92,17 @@ void fault_report_access(const struct fault_context *c, uint64_t gpa, bool is_wr
     fault_report_stop(c, VMCTL_CAUSE_GUEST_FAULT, text, ret);
 }
 
+void fault_report_shutdown(const struct fault_context *c, struct outcome *ret)
+{
+    struct kvm_sregs s = {0};
+    ioctl(c->vm->vcpu_fd, KVM_GET_SREGS, &s);
+    // On AMD the registers are gone: KVM has reset the vCPU.
+    if (s.cs.selector != BOOT_SEL_USER_CS && s.cs.selector != BOOT_SEL_KERNEL_CS)
+        outcome_fail(ret, VMCTL_CAUSE_TRIPLE_FAULT, "triple fault (this CPU keeps no registers of it)");
+    else
+        fault_report_stop(c, VMCTL_CAUSE_TRIPLE_FAULT, "triple fault", ret);
+}
+
 void fault_report_stop(const struct fault_context *c, enum vmctl_cause cause, const char *text,
                        struct outcome *ret)
 {

@@ -226,7 +226,7 @@ static bool on_exit_mmio(struct vcpu *v)
 static bool on_exit_shutdown(struct vcpu *v)
 {
     const struct fault_context c = fault_context(v);
-    fault_report_stop(&c, VMCTL_CAUSE_TRIPLE_FAULT, "triple fault", &v->outcome);
+    fault_report_shutdown(&c, &v->outcome);
     return false;
 }
 
