@@ -50,7 +50,17 @@ static inline void raw_submit(int device, uint32_t queue, uint16_t head)
     raw_kick(device, queue);
 }
 
-// Sends one buffer as a single-descriptor chain.
+// Waits, not for ever, until the device has taken all but a few requests.
+static inline void raw_settle(int device, uint32_t queue)
+{
+    uint64_t at = BOOT->devices[device].queue_gpa[queue];
+    volatile uint16_t *avail = (volatile uint16_t *)(uintptr_t)(at + CELL_QUEUE_AVAIL);
+    volatile uint16_t *used = (volatile uint16_t *)(uintptr_t)(at + CELL_QUEUE_USED);
+    for (unsigned i = 0; i < 1000000 && (uint16_t)(avail[1] - used[1]) > 32; i++)
+        __asm__ volatile("pause");
+}
+
+// Sends one buffer as a single-descriptor chain, as fast as the device takes them.
 static inline void raw_send(int device, uint32_t queue, const void *data, uint32_t len)
 {
     static uint16_t next = 64; // away from the kernel's own first descriptors
@@ -62,4 +72,5 @@ static inline void raw_send(int device, uint32_t queue, const void *data, uint32
     d->next = 0;
     next++;
     raw_submit(device, queue, head);
+    raw_settle(device, queue);
 }
