@@ -155,6 +155,11 @@ static _Noreturn void child_fail(int control, const char *what, int rc)
     };
     vmctl_write(&w, &m);
     io_send_fds(control, datagram, w.pos, NULL, 0);
+    // CONFIG is on its way. Unread, it would turn the end of this process into a reset, and envd's next read
+    // into an error.
+    char byte;
+    ssize_t ignored = recv(control, &byte, 1, 0);
+    (void)ignored;
     _exit(JAIL_EXIT_STATUS);
 }
 

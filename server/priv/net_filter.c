@@ -8,18 +8,22 @@
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <net/ethernet.h>
+#include <netinet/ip.h>
 #include <netinet/ip_icmp.h>
+#include <stdbool.h>
 #include <string.h>
 
-// One comparison: len bytes at offset from base equal value. base is an enum nft_payload_bases, or MATCH_META
-// with an enum nft_meta_keys as offset.
+// One comparison: len bytes at offset from base, masked where there is a mask, equal value. base is an enum
+// nft_payload_bases, or MATCH_META with an enum nft_meta_keys as offset.
 #define MATCH_META      (-1)
 #define MATCH_BYTES_MAX 16
 struct match {
     int base;
     uint32_t offset;
     uint32_t len;
+    bool masked;
     uint8_t value[MATCH_BYTES_MAX];
+    uint8_t mask[MATCH_BYTES_MAX];
 };
 
 #define MATCHES_MAX 8
@@ -35,6 +39,13 @@ static void rule_match(struct rule *r, int base, uint32_t offset, const void *va
     struct match *m = &r->matches[r->n++];
     *m = (struct match){.base = base, .offset = offset, .len = len};
     memcpy(m->value, value, len);
+}
+
+static void rule_match_zero(struct rule *r, int base, uint32_t offset, const void *mask, uint32_t len)
+{
+    struct match *m = &r->matches[r->n++];
+    *m = (struct match){.base = base, .offset = offset, .len = len, .masked = true};
+    memcpy(m->mask, mask, len);
 }
 
 static struct nfgenmsg *put_header(struct nl_batch *b, uint16_t type, uint16_t flags, uint8_t family,
@@ -116,6 +127,25 @@ static void expression_end(struct nlmsghdr *m, struct expression e)
     mnl_attr_nest_end(m, e.element);
 }
 
+static void put_bytes(struct nlmsghdr *m, uint16_t attribute, const void *bytes, uint32_t len)
+{
+    struct nlattr *data = mnl_attr_nest_start(m, attribute);
+    mnl_attr_put(m, NFTA_DATA_VALUE, len, bytes);
+    mnl_attr_nest_end(m, data);
+}
+
+static void put_mask(struct nlmsghdr *m, const struct match *match)
+{
+    static const uint8_t no_change[MATCH_BYTES_MAX];
+    struct expression e = expression_start(m, "bitwise");
+    mnl_attr_put_u32(m, NFTA_BITWISE_SREG, htonl(NFT_REG_1));
+    mnl_attr_put_u32(m, NFTA_BITWISE_DREG, htonl(NFT_REG_1));
+    mnl_attr_put_u32(m, NFTA_BITWISE_LEN, htonl(match->len));
+    put_bytes(m, NFTA_BITWISE_MASK, match->mask, match->len);
+    put_bytes(m, NFTA_BITWISE_XOR, no_change, match->len);
+    expression_end(m, e);
+}
+
 static void put_match(struct nlmsghdr *m, const struct match *match)
 {
     struct expression load = expression_start(m, match->base == MATCH_META ? "meta" : "payload");
@@ -129,13 +159,13 @@ static void put_match(struct nlmsghdr *m, const struct match *match)
         mnl_attr_put_u32(m, NFTA_PAYLOAD_LEN, htonl(match->len));
     }
     expression_end(m, load);
+    if (match->masked)
+        put_mask(m, match);
 
     struct expression cmp = expression_start(m, "cmp");
     mnl_attr_put_u32(m, NFTA_CMP_SREG, htonl(NFT_REG_1));
     mnl_attr_put_u32(m, NFTA_CMP_OP, htonl(NFT_CMP_EQ));
-    struct nlattr *data = mnl_attr_nest_start(m, NFTA_CMP_DATA);
-    mnl_attr_put(m, NFTA_DATA_VALUE, match->len, match->value);
-    mnl_attr_nest_end(m, data);
+    put_bytes(m, NFTA_CMP_DATA, match->value, match->len);
     expression_end(m, cmp);
 }
 
@@ -230,6 +260,8 @@ static struct rule echo_rule(const struct guest_address *guest, uint32_t gateway
 {
     struct rule r = {.what = what, .verdict = NF_ACCEPT};
     match_frame(&r, guest, ETHERTYPE_IP);
+    // No fragments: of all but the first, the ICMP type would be read from somewhere in the payload.
+    rule_match_zero(&r, NFT_PAYLOAD_NETWORK_HEADER, 6, &(uint16_t){htons(IP_MF | IP_OFFMASK)}, 2);
     rule_match(&r, NFT_PAYLOAD_NETWORK_HEADER, 9, &(uint8_t){IPPROTO_ICMP}, 1);
     rule_match(&r, NFT_PAYLOAD_NETWORK_HEADER, 12, &(uint32_t){htonl(guest->ipv4)}, 4);
     rule_match(&r, NFT_PAYLOAD_NETWORK_HEADER, 16, &(uint32_t){htonl(gateway)}, 4);

@@ -54,6 +54,7 @@ static void put_bridge(struct nl_batch *b, const char *bridge, unsigned net)
     struct nlattr *data = mnl_attr_nest_start(m, IFLA_INFO_DATA);
     mnl_attr_put_u32(m, IFLA_BR_STP_STATE, 0);
     mnl_attr_put_u32(m, IFLA_BR_FORWARD_DELAY, 0);
+    mnl_attr_put_u8(m, IFLA_BR_MCAST_SNOOPING, 0); // it would tell guests of the groups that it joins
     mnl_attr_nest_end(m, data);
     mnl_attr_nest_end(m, info);
 }

@@ -10,7 +10,7 @@
 #include "common/err.h"
 
 #define NL_BATCH_MESSAGES    12
-#define NL_MESSAGE_BYTES_MAX 1536 // what a caller may put into one message
+#define NL_MESSAGE_BYTES_MAX 2048 // what a caller may put into one message
 #define NL_BATCH_BYTES       (NL_BATCH_MESSAGES * NL_MESSAGE_BYTES_MAX)
 
 struct netlink {

@@ -147,10 +147,11 @@ static int start_process(struct priv *p, struct vm *vm, const struct privctl_spa
     char title[2 * NAME_CAP];
     snprintf(title, sizeof title, "%s/%s", vm->tenant, vm->name);
     int pair[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0) {
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
         rc = err_errno(err, -errno, "make the control socket");
     } else {
         vm->control = pair[0];
+        fcntl(vm->control, F_SETFL, O_NONBLOCK); // ours only: envvm blocks until CONFIG comes
         const struct jail_request jail = {
             .control = pair[1],
             .entry = &entry,
