@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -54,7 +55,7 @@ static int set_descriptors(const struct jail *j, const struct jail_request *r)
 static int leave_host(const struct jail *j, const struct jail_request *r)
 {
     (void)r;
-    if (setsid() < 0 || setns(j->empty_root, CLONE_NEWNS) < 0)
+    if (setns(j->empty_root, CLONE_NEWNS) < 0)
         return -errno;
     return unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0 ? -errno : 0;
 }
@@ -111,12 +112,24 @@ static int drop_capabilities(const struct jail *j, const struct jail_request *r)
     return caps_clear();
 }
 
-// After change_user(), which resets the parent-death signal.
+// The parent may have died before the signal was asked for. It sends that signal and turns into a zombie in
+// one critical section of the task list's lock, which setsid() takes too: so if the signal came too late, the
+// zombie shows by now.
+static int die_with_parent(const struct jail *j, const struct jail_request *r)
+{
+    (void)r;
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || setsid() < 0)
+        return -errno;
+    struct pollfd parent = {.fd = j->parent, .events = POLLIN};
+    int n = poll(&parent, 1, 0);
+    return n < 0 ? -errno : n == 1 ? -EOWNERDEAD : 0;
+}
+
 static int settle(const struct jail *j, const struct jail_request *r)
 {
     (void)j;
     (void)r;
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return -errno;
     umask(0077);
     sigset_t none;
@@ -138,6 +151,7 @@ static const struct step {
     {"empty its capability bounding set", empty_bounding_set}, // needs what the next step takes
     {"become its own user", change_user},
     {"drop its capabilities", drop_capabilities},
+    {"tie its life to envpriv's", die_with_parent}, // after the change of user, which would undo it
     {"settle", settle},
 };
 
@@ -294,14 +308,22 @@ static int make_empty_root(int *ret_fd, struct err *err)
     return *ret_fd < 0 ? err_errno(err, -errno, "keep the empty root") : 0;
 }
 
+static int open_self(void)
+{
+    _cleanup_close_ int fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    return fd < 0 ? -1 : above_the_childs(fd);
+}
+
 int jail_open(struct jail *j, const char *envvm_path, struct err *err)
 {
-    *j = (struct jail){.envvm = -1, .null = -1, .empty_root = -1};
+    *j = (struct jail){.envvm = -1, .null = -1, .empty_root = -1, .parent = -1};
     int rc = open_envvm(envvm_path, &j->envvm, err);
     if (rc == 0)
         rc = make_empty_root(&j->empty_root, err);
     if (rc == 0 && (j->null = open("/dev/null", O_RDWR | O_CLOEXEC)) < 0)
         rc = err_errno(err, -errno, "open /dev/null");
+    if (rc == 0 && (j->parent = open_self()) < 0)
+        rc = err_errno(err, -errno, "open a handle on this process");
     if (rc < 0)
         jail_close(j);
     return rc;
@@ -312,5 +334,6 @@ void jail_close(struct jail *j)
     cleanup_close(&j->envvm);
     cleanup_close(&j->null);
     cleanup_close(&j->empty_root);
-    *j = (struct jail){.envvm = -1, .null = -1, .empty_root = -1};
+    cleanup_close(&j->parent);
+    *j = (struct jail){.envvm = -1, .null = -1, .empty_root = -1, .parent = -1};
 }

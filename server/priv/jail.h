@@ -14,6 +14,7 @@
 struct jail {
     int envvm;      // the executable
     int null;       // /dev/null
+    int parent;     // this process, for its children to see whether it still lives
     int empty_root; // a mount namespace that holds nothing but an empty read-only root
 };
 

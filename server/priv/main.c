@@ -148,7 +148,7 @@ static struct priv *priv_new(void)
         free(p);
         return NULL;
     }
-    p->kvm.fd = p->jail.envvm = p->jail.null = p->jail.empty_root = -1;
+    p->kvm.fd = p->jail.envvm = p->jail.null = p->jail.parent = p->jail.empty_root = -1;
     return p;
 }
 
