@@ -104,7 +104,8 @@ bool guest_parse_ms(const char *text, int *ret_ms)
 
 int guest_print(const char *verb, const void *data, size_t n)
 {
-    if (fwrite(data, 1, n, stdout) == n && fflush(stdout) == 0)
+    // ferror: an earlier line's write may have failed, and stdio has thrown that line away.
+    if (fwrite(data, 1, n, stdout) == n && fflush(stdout) == 0 && !ferror(stdout))
         return 0;
     return guest_fail(verb, EXIT_FAILED, NULL, "write to standard output: %s", strerror(errno));
 }

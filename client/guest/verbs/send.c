@@ -19,8 +19,9 @@ int verb_send(int argc, char **argv)
             exit_code = guest_report("send", env, rc, m.out.to);
         if (rc == RECEIPT_UNKNOWN_OUTCOME)
             fprintf(stderr, "  To send it again: --id %s\n", text);
-        if (rc == 0 && (puts(text) == EOF || fflush(stdout) != 0))
-            exit_code = EXIT_FAILED;
+        text[ID_TEXT_CAP - 1] = '\n';
+        if (rc == 0)
+            exit_code = guest_print("send", text, ID_TEXT_CAP);
     }
     env_close(env);
     guest_message_done(&m);
