@@ -1,0 +1,92 @@
+// Owns the metrics in OpenMetrics form. Called through routes.c; everything is read from the parts when
+// asked.
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "api/internal.h"
+#include "common/cleanup.h"
+
+static void environments(FILE *out, const struct api *api)
+{
+    size_t n[ENV_STATE_COUNT];
+    manager_count(api->deps.manager, n);
+    fprintf(out, "# TYPE envd_environments gauge\n# HELP envd_environments Environments by state.\n");
+    for (int i = 0; i < ENV_STATE_COUNT; i++)
+        fprintf(out, "envd_environments{state=\"%s\"} %zu\n", env_state_name((enum env_state)i), n[i]);
+}
+
+static void counter(FILE *out, const char *name, const char *help, uint64_t value)
+{
+    fprintf(out, "# TYPE %s counter\n# HELP %s %s\n%s_total %llu\n", name, name, help, name,
+            (unsigned long long)value);
+}
+
+static void gauge(FILE *out, const char *name, const char *help, uint64_t value)
+{
+    fprintf(out, "# TYPE %s gauge\n# HELP %s %s\n%s %llu\n", name, name, help, name,
+            (unsigned long long)value);
+}
+
+static void messages(FILE *out, const struct api *api)
+{
+    struct router_stats s;
+    router_get_stats(api->deps.router, &s);
+    fprintf(out,
+            "# TYPE envd_messages counter\n# HELP envd_messages Messages by what their sender was told.\n");
+    fprintf(out, "envd_messages_total{code=\"%s\"} %llu\n", receipt_code_name(RECEIPT_ACCEPTED),
+            (unsigned long long)s.accepted);
+    for (int i = RECEIPT_ACCEPTED + 1; i < RECEIPT_CODE_COUNT; i++)
+        fprintf(out, "envd_messages_total{code=\"%s\"} %llu\n", receipt_code_name((enum receipt_code)i),
+                (unsigned long long)s.refused[i]);
+    counter(out, "envd_messages_delivered", "Handed to agents, redeliveries included.", s.delivered);
+    counter(out, "envd_messages_acked", "Processed by their receiver.", s.acked);
+    counter(out, "envd_messages_duplicate", "Accepted again without delivering again.", s.duplicates);
+    counter(out, "envd_messages_expired", "Dropped in a mailbox after their time.", s.expired);
+    gauge(out, "envd_mailbox_messages", "Messages in mailboxes.", s.depth);
+    gauge(out, "envd_mailbox_bytes", "Bytes in mailboxes.", s.depth_bytes);
+    gauge(out, "envd_calls_waiting", "Calls that wait for their reply.", s.calls_waiting);
+}
+
+static void api_requests(FILE *out, const struct api *api)
+{
+    struct http_server_stats s;
+    http_server_get_stats(api->server, &s);
+    fprintf(
+        out,
+        "# TYPE envd_api_replies counter\n# HELP envd_api_replies Replies of the API by class of status.\n");
+    for (int i = 1; i < 6; i++)
+        fprintf(out, "envd_api_replies_total{class=\"%dxx\"} %llu\n", i,
+                (unsigned long long)api->replies_by_class[i]);
+    counter(out, "envd_api_requests", "Requests with a well-formed head.", s.requests);
+    counter(out, "envd_api_malformed", "Requests refused by the HTTP codec.", s.bad_requests);
+    counter(out, "envd_api_timeouts", "Connections closed by a deadline.", s.timeouts);
+    counter(out, "envd_api_connections_refused", "Connections over the cap.", s.refused_cap);
+    gauge(out, "envd_api_connections", "Open connections.", s.connections);
+}
+
+void handle_metrics(void *arg, struct http_request *req)
+{
+    struct api *api = arg;
+    struct mediator_stats m;
+    _cleanup_free_ char *text = NULL;
+    size_t len;
+    FILE *out = open_memstream(&text, &len);
+    if (!out) {
+        reply_problem(api, req, 500, "internal", "no memory for the metrics");
+        return;
+    }
+    environments(out, api);
+    messages(out, api);
+    api_requests(out, api);
+    mediator_stats(api->deps.mediator, &m);
+    counter(out, "envd_decisions", "Questions asked of the policy.", m.decisions);
+    counter(out, "envd_decisions_refused", "Of these, answered with a refusal.", m.refused);
+    gauge(out, "envd_store_revision", "Revision of the store.", store_revision(api->deps.store));
+    gauge(out, "envd_privileged_helper_up", "1 while envpriv is connected.",
+          manager_helper_up(api->deps.manager));
+    fprintf(out, "# EOF\n");
+    if (fclose(out) == 0)
+        http_reply_bytes(req, 200, "application/openmetrics-text; version=1.0.0; charset=utf-8", text, len);
+    else
+        reply_problem(api, req, 500, "internal", "no memory for the metrics");
+}

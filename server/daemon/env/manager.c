@@ -1,0 +1,489 @@
+// Owns the set of environments: loading it, following the store, the conversation with envpriv, adoption
+// after a restart. Called by main and api/; what one environment does is in env.c, run.c and reconcile.c.
+#include "env/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <search.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/log.h"
+#include "env/logfile.h"
+#include "env/measure.h"
+
+static void bit_put(uint8_t *bits, uint32_t i, bool value)
+{
+    uint8_t bit = (uint8_t)(1u << (i % 8));
+    bits[i / 8] = (uint8_t)(value ? bits[i / 8] | bit : bits[i / 8] & ~bit);
+}
+
+static void request_net_down(struct manager *m, uint32_t net)
+{
+    // While the helper is away the mark in net_gone stays, and it is asked when it is back.
+    struct privctl_message down = {.type = PRIVCTL_NET_DOWN, .net = {.net = (uint16_t)net}};
+    priv_link_request(m->priv, &down, NULL, 0);
+}
+
+// --- what the store says ---
+
+static void env_forget(struct env *e)
+{
+    struct manager *m = e->manager;
+    operations_env_removed(e);
+    logfile_remove(m->config.log_folder, e->tenant, e->name);
+    router_environment_removed(m->deps.router, e->tenant, e->name);
+    env_free(e);
+}
+
+static struct env *env_add(struct manager *m, const char *tenant, const char *name)
+{
+    struct env *e = env_new(m, tenant, name);
+    int rc = e ? router_environment_added(m->deps.router, tenant, name) : -ENOMEM;
+    if (rc == 0)
+        return e;
+    log_error(NULL, "cannot take in environment %s/%s: %s", tenant, name, strerror(-rc));
+    if (e)
+        env_free(e);
+    return NULL;
+}
+
+static void take_environment(struct manager *m, const char *key, json_t *doc)
+{
+    char tenant[NAME_CAP], name[NAME_CAP];
+    if (!doc_key_split(key, DOC_ENVIRONMENTS, tenant, name))
+        return;
+    struct env *e = env_find(m, tenant, name);
+    if (!e)
+        e = env_add(m, tenant, name);
+    if (!e)
+        return;
+    if (!env_take_document(e, doc))
+        log_error(e->about, "the stored document is not usable: its tenant or its address is missing");
+    reconcile_queue(e);
+}
+
+static void on_environment(void *arg, const struct store_event *event)
+{
+    struct manager *m = arg;
+    char tenant[NAME_CAP], name[NAME_CAP];
+    if (event->type == STORE_EVENT_PUT) {
+        _cleanup_json_ json_t *doc = json_loadb(event->value, event->len, 0, NULL);
+        take_environment(m, event->key, doc);
+    } else if (event->type == STORE_EVENT_DELETE &&
+               doc_key_split(event->key, DOC_ENVIRONMENTS, tenant, name)) {
+        struct env *e = env_find(m, tenant, name);
+        if (e)
+            env_forget(e);
+    }
+}
+
+static void on_operation(void *arg, const struct store_event *event)
+{
+    if (event->type != STORE_EVENT_PUT)
+        return;
+    _cleanup_json_ json_t *doc = json_loadb(event->value, event->len, 0, NULL);
+    operations_take(arg, event->key, doc);
+}
+
+// The tenant that had the network is gone: so goes its bridge.
+static void on_net(void *arg, const struct store_event *event)
+{
+    struct manager *m = arg;
+    unsigned net;
+    int end = 0;
+    if ((event->type != STORE_EVENT_PUT && event->type != STORE_EVENT_DELETE) ||
+        sscanf(event->key, "net/%4u%n", &net, &end) != 1 || event->key[end] != '\0' || net >= PRIVCTL_NET_MAX)
+        return;
+    bit_put(m->net_gone, net, event->type == STORE_EVENT_DELETE);
+    if (event->type == STORE_EVENT_DELETE)
+        request_net_down(m, net);
+}
+
+static void load_environments(struct manager *m)
+{
+    const struct store *store = m->deps.store;
+    for (const struct store_entry *at = store_next(store, DOC_ENVIRONMENTS, NULL); at;
+         at = store_next(store, DOC_ENVIRONMENTS, at->key)) {
+        char tenant[NAME_CAP], name[NAME_CAP], key[DOC_KEY_CAP];
+        _cleanup_json_ json_t *doc = doc_of(at);
+        if (!doc || !doc_key_split(at->key, DOC_ENVIRONMENTS, tenant, name))
+            continue;
+        take_environment(m, at->key, doc);
+        struct env *e = env_find(m, tenant, name);
+        doc_key_of(key, DOC_STATUS, tenant, name);
+        _cleanup_json_ json_t *status = doc_load(store, key, NULL);
+        if (e && status)
+            status_load(e, status);
+    }
+}
+
+// --- what envpriv says ---
+
+static void on_priv_up(void *arg, const struct priv_facts *facts)
+{
+    struct manager *m = arg;
+    m->facts = *facts;
+    memset(m->net_up, 0, sizeof m->net_up);
+    m->n_strays = 0;
+    log_info(NULL, "connected to envpriv (instance %s, KVM %s, cgroup %s)", facts->instance, facts->kvm,
+             facts->cgroup);
+}
+
+static void clear_listed(struct env *e, void *arg)
+{
+    (void)arg;
+    e->listed = false;
+}
+
+static void on_priv_down(void *arg, const char *reason)
+{
+    struct manager *m = arg;
+    snprintf(m->trouble, sizeof m->trouble, "%s", reason);
+    log_error(NULL, "the privileged helper is unreachable: %s. Environments go on running; trying again",
+              reason);
+    env_each(m, clear_listed, NULL);
+}
+
+static void remember_stray(struct manager *m, const struct privctl_message *entry)
+{
+    void *grown = realloc(m->strays, (m->n_strays + 1) * sizeof *m->strays);
+    if (!grown)
+        return; // it is found again the next time
+    m->strays = grown;
+    m->strays[m->n_strays].vm = entry->entry.vm;
+    m->strays[m->n_strays++].exited = entry->entry.exited;
+}
+
+static void adopt(struct env *e, const struct privctl_message *entry, int fd)
+{
+    e->listed = true;
+    e->pid = entry->entry.pid;
+    if (e->link) {
+        if (fd >= 0)
+            close(fd); // only the link to envpriv was new
+    } else {
+        e->control_fd = fd;
+    }
+    if (!entry->entry.exited && e->link)
+        return;
+    if (entry->entry.exited) {
+        if (!e->link)
+            run_attach_dead(e);
+        run_exited(e, entry->entry.wait_status);
+    } else {
+        env_dispatch(e, ENV_EVENT_ADOPTED);
+    }
+}
+
+static void on_priv_entry(void *arg, const struct privctl_message *entry, int fd)
+{
+    struct manager *m = arg;
+    struct env *e = env_find(m, entry->entry.tenant, entry->entry.name);
+    if (e && id_equals(&e->vm, &entry->entry.vm) && env_state_has_vm(e->state)) {
+        adopt(e, entry, fd);
+        return;
+    }
+    remember_stray(m, entry);
+    if (fd >= 0)
+        close(fd);
+}
+
+static void note_missing(struct env *e, void *arg)
+{
+    (void)arg;
+    if (!env_state_has_vm(e->state) || e->listed)
+        return;
+    reason_set(&e->reason, "host-restarted",
+               "the host knows nothing of its virtual machine any more: the host or envpriv was restarted");
+    env_dispatch(e, ENV_EVENT_MISSING);
+}
+
+static void on_priv_listed(void *arg)
+{
+    struct manager *m = arg;
+    m->trouble[0] = '\0';
+    for (size_t i = 0; i < m->n_strays; i++) {
+        char id[ID_TEXT_CAP];
+        id_format(&m->strays[i].vm, id);
+        log_warn(NULL, "virtual machine %s belongs to no environment: ended", id);
+        enum privctl_type type = m->strays[i].exited ? PRIVCTL_FORGET : PRIVCTL_KILL;
+        priv_link_request(m->priv, &(struct privctl_message){.type = type, .vm = m->strays[i].vm}, NULL, 0);
+    }
+    m->n_strays = 0;
+    for (uint32_t net = 0; net < PRIVCTL_NET_MAX; net++)
+        if (m->net_gone[net / 8] & (1u << (net % 8)))
+            request_net_down(m, net);
+    env_each(m, note_missing, NULL);
+    reconcile_all(m);
+}
+
+static void on_priv_exited(void *arg, const struct id *vm, int32_t wait_status)
+{
+    struct manager *m = arg;
+    struct env *e = env_find_vm(m, vm);
+    if (e && env_state_has_vm(e->state))
+        run_exited(e, wait_status);
+    else
+        priv_link_request(m->priv, &(struct privctl_message){.type = PRIVCTL_FORGET, .vm = *vm}, NULL, 0);
+}
+
+struct network_failure {
+    uint32_t net;
+    const struct privctl_message *answer;
+};
+
+static void note_network_failure(struct env *e, void *arg)
+{
+    const struct network_failure *f = arg;
+    if (e->net == f->net && e->state == ENV_STARTING)
+        reason_set(&e->outcome_reason, "network-failed", "its tenant's network could not be made: %.*s",
+                   (int)f->answer->fail.text.len, (const char *)f->answer->fail.text.data);
+}
+
+static void answer_network(struct manager *m, const struct privctl_message *request,
+                           const struct privctl_message *answer)
+{
+    uint16_t net = request->net.net;
+    if (answer->type == PRIVCTL_OK) {
+        bit_put(m->net_up, net, request->type == PRIVCTL_NET_UP);
+        bit_put(m->net_gone, net, false);
+    } else if (request->type == PRIVCTL_NET_UP) {
+        struct network_failure f = {net, answer};
+        env_each(m, note_network_failure, &f);
+    } else {
+        log_warn(NULL, "the network %u of a deleted tenant stays for now: %.*s", net,
+                 (int)answer->fail.text.len, (const char *)answer->fail.text.data);
+    }
+}
+
+static void answer_spawn(struct manager *m, const struct privctl_message *request,
+                         const struct privctl_message *answer, int fd)
+{
+    struct env *e = env_find_vm(m, &request->spawn.vm);
+    if (!e || !(e->state == ENV_STARTING || e->state == ENV_STOPPING)) {
+        if (fd >= 0)
+            close(fd);
+        return; // its environment gave up on it; the next list shows it as a stray
+    }
+    if (answer->type == PRIVCTL_SPAWN_OK) {
+        e->pid = answer->spawn_ok.pid;
+        e->control_fd = fd;
+        e->listed = true;
+        env_dispatch(e, ENV_EVENT_SPAWNED);
+        return;
+    }
+    if (e->outcome_reason.code[0] == '\0')
+        reason_set(&e->outcome_reason, "spawn-refused", "%.*s", (int)answer->fail.text.len,
+                   (const char *)answer->fail.text.data);
+    run_refused(e);
+}
+
+static void on_priv_answer(void *arg, const struct privctl_message *request,
+                           const struct privctl_message *answer, int fd)
+{
+    struct manager *m = arg;
+    if (!answer)
+        return; // the list that follows a new connection tells what became of it
+    if (request->type == PRIVCTL_SPAWN)
+        answer_spawn(m, request, answer, fd);
+    else if (request->type == PRIVCTL_NET_UP || request->type == PRIVCTL_NET_DOWN)
+        answer_network(m, request, answer);
+    else if (answer->type == PRIVCTL_FAIL)
+        log_debug(NULL, "envpriv: %s: %.*s", privctl_type_name(request->type), (int)answer->fail.text.len,
+                  (const char *)answer->fail.text.data);
+}
+
+static const struct priv_link_cb priv_callbacks = {
+    .on_up = on_priv_up,
+    .on_entry = on_priv_entry,
+    .on_listed = on_priv_listed,
+    .on_exited = on_priv_exited,
+    .on_answer = on_priv_answer,
+    .on_down = on_priv_down,
+};
+
+// --- coming and going ---
+
+static void on_rewrite(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct manager *m = arg;
+    event_active(m->settle, EV_TIMEOUT, 0);
+}
+
+static void on_stop_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct manager *m = arg;
+    log_warn(NULL, "not every virtual machine ended in time");
+    m->on_stopped(m->on_stopped_arg);
+}
+
+static int make_events(struct manager *m)
+{
+    m->settle = event_new(m->deps.base, -1, 0, on_settle, m);
+    m->rewrite = event_new(m->deps.base, -1, 0, on_rewrite, m);
+    m->stop_timer = event_new(m->deps.base, -1, 0, on_stop_timer, m);
+    return m->settle && m->rewrite && m->stop_timer ? 0 : -ENOMEM;
+}
+
+static int follow_store(struct manager *m)
+{
+    uint64_t since = store_revision(m->deps.store);
+    m->watch_envs = store_watch_open(m->deps.store, DOC_ENVIRONMENTS, since, on_environment, m);
+    m->watch_operations = store_watch_open(m->deps.store, DOC_OPERATIONS, since, on_operation, m);
+    m->watch_nets = store_watch_open(m->deps.store, "net/", since, on_net, m);
+    return m->watch_envs && m->watch_operations && m->watch_nets ? 0 : -ENOMEM;
+}
+
+int manager_new(const struct manager_config *config, const struct manager_deps *deps, struct manager **ret,
+                struct err *err)
+{
+    struct manager *m = calloc(1, sizeof *m);
+    if (!m)
+        return err_set(err, -ENOMEM, "no memory for the environments");
+    m->config = *config;
+    m->deps = *deps;
+    int rc = measure_file(config->kernel_fd, m->kernel_digest);
+    if (rc == 0)
+        rc = make_events(m);
+    if (rc == 0) {
+        load_environments(m);
+        operations_load(m);
+        rc = follow_store(m);
+    }
+    if (rc == 0) {
+        m->priv = priv_link_new(deps->base, config->priv_socket, &priv_callbacks, m);
+        rc = m->priv ? 0 : -ENOMEM;
+    }
+    if (rc < 0) {
+        manager_stop(m);
+        manager_free(m);
+        return err_errno(err, rc, "take in the environments");
+    }
+    *ret = m;
+    return 0;
+}
+
+static void let_go(struct env *e, void *arg)
+{
+    (void)arg;
+    run_let_go(e);
+}
+
+void manager_stop(struct manager *m)
+{
+    status_flush(m);
+    m->on_log = NULL;
+    env_each(m, let_go, NULL);
+    priv_link_free(m->priv);
+    m->priv = NULL;
+    store_watch_close(m->watch_envs);
+    store_watch_close(m->watch_operations);
+    store_watch_close(m->watch_nets);
+    m->watch_envs = m->watch_operations = m->watch_nets = NULL;
+}
+
+void manager_free(struct manager *m)
+{
+    if (!m)
+        return;
+    while (m->envs)
+        env_free(*(struct env *const *)m->envs);
+    operations_free(m);
+    free(m->strays);
+    if (m->settle)
+        event_free(m->settle);
+    if (m->rewrite)
+        event_free(m->rewrite);
+    if (m->stop_timer)
+        event_free(m->stop_timer);
+    free(m);
+}
+
+static void start_again_later(struct env *e, void *arg)
+{
+    (void)arg;
+    if (env_state_has_vm(e->state)) {
+        e->generation_started = 0; // so that the next envd finds that it was asked for and did not run
+        reconcile_queue(e);
+    }
+}
+
+static void count_running(struct env *e, void *arg)
+{
+    *(size_t *)arg += env_state_has_vm(e->state);
+}
+
+void manager_check_stopped(struct manager *m)
+{
+    size_t running = 0;
+    env_each(m, count_running, &running);
+    if (running == 0 && m->on_stopped) {
+        void (*done)(void *arg) = m->on_stopped;
+        m->on_stopped = NULL;
+        event_del(m->stop_timer);
+        done(m->on_stopped_arg);
+    }
+}
+
+void manager_stop_all(struct manager *m, uint32_t timeout_ms, void (*done)(void *arg), void *arg)
+{
+    m->stopping_all = true;
+    m->on_stopped = done;
+    m->on_stopped_arg = arg;
+    event_add(m->stop_timer,
+              &(struct timeval){.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000});
+    env_each(m, start_again_later, NULL);
+    event_active(m->settle, EV_TIMEOUT, 0);
+}
+
+bool manager_describe(struct manager *m, const char *tenant, const char *name, struct router_identity *ret)
+{
+    const struct env *e = env_find(m, tenant, name);
+    if (!e)
+        return false;
+    ret->labels = e->labels;
+    ret->n_labels = e->n_labels;
+    ret->image = e->measurement[0] ? e->measurement : NULL;
+    return true;
+}
+
+bool manager_helper_up(const struct manager *m)
+{
+    return priv_link_up(m->priv);
+}
+
+const char *manager_helper_trouble(const struct manager *m)
+{
+    return m->trouble;
+}
+
+const struct priv_facts *manager_facts(const struct manager *m)
+{
+    return &m->facts;
+}
+
+static void count_state(struct env *e, void *arg)
+{
+    size_t *by_state = arg;
+    by_state[e->state]++;
+}
+
+void manager_count(const struct manager *m, size_t ret_by_state[ENV_STATE_COUNT])
+{
+    memset(ret_by_state, 0, ENV_STATE_COUNT * sizeof ret_by_state[0]);
+    env_each(m, count_state, ret_by_state);
+}
+
+void manager_on_log(struct manager *m, void (*cb)(void *arg, const char *tenant, const char *name), void *arg)
+{
+    m->on_log = cb;
+    m->on_log_arg = arg;
+}

@@ -1,0 +1,22 @@
+// What the objects_*.c files share: loading with a refusal when absent, preconditions. Included by them only.
+#pragma once
+
+#include "env/objects.h"
+
+// The document, or NULL and *why says that there is no such thing. Adds the comparison with its revision to
+// txn.
+json_t *tenant_expect(const struct store *store, struct store_txn *txn, const char *tenant,
+                      struct refusal *why);
+json_t *environment_expect(const struct store *store, struct store_txn *txn, const char *tenant,
+                           const char *name, const struct precondition *pre, struct refusal *why);
+// 0, or -ESTALE and *why when revision (of the document that is there) does not satisfy pre.
+int precondition_check(const struct precondition *pre, uint64_t revision, const char *what,
+                       struct refusal *why);
+// Adds d to the count of references of an image that must be there.
+int image_refer(const struct store *store, struct store_txn *txn, const char *digest, int d,
+                struct refusal *why);
+// A transaction's call failed: a refusal with what it says.
+int txn_refuse(int rc, struct refusal *why);
+// Puts an operation's document.
+int operation_put(struct store_txn *txn, const struct id *id, const char *tenant, json_t *spec,
+                  struct refusal *why);

@@ -1,0 +1,277 @@
+// Owns operations: made by the API's transactions, attached to their environment here, and ended when its
+// state says so. Only this file changes an operation's document after it was made. Called by manager.c and
+// reconcile.c.
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/io.h"
+#include "env/internal.h"
+
+#define KEPT_MAX  1000 // finished operations that stay readable
+#define TRIM_STEP 64
+
+enum operation_action { OPERATION_START, OPERATION_STOP, OPERATION_DELETE };
+
+struct operation {
+    struct operation *next;
+    char key[DOC_KEY_CAP];
+    json_t *doc;
+    enum operation_action action;
+    int64_t generation;
+    uint32_t grace_ms;
+};
+
+static void operation_free(struct operation *o)
+{
+    json_decref(o->doc);
+    free(o);
+}
+
+// --- ending ---
+
+static void finish(struct manager *m, struct operation *o, const char *environment_state,
+                   const struct reason *error, const char *remedy)
+{
+    json_t *status = json_object_get(o->doc, "status");
+    json_object_set_new(status, "state", json_string(error ? "failed" : "done"));
+    json_object_set_new(status, "finished", json_integer((json_int_t)io_realtime_ms()));
+    if (environment_state)
+        json_object_set_new(status, "environment_state", json_string(environment_state));
+    if (error) {
+        json_t *e = json_pack("{s:s, s:s}", "code", error->code, "detail", error->text);
+        if (e && remedy)
+            json_object_set_new(e, "remedy", json_string(remedy));
+        json_object_set_new(status, "error", e);
+    }
+    o->next = m->finished;
+    m->finished = o;
+    event_active(m->settle, EV_TIMEOUT, 0);
+}
+
+static bool was_cancelled(const struct env *e, const struct operation *o)
+{
+    const char *id = json_get_string(e->doc, "cancelled", "");
+    return strcmp(id, o->key + strlen(DOC_OPERATIONS)) == 0;
+}
+
+// The next thing to try, by the reason why an environment failed.
+static const char *remedy_of(const char *code)
+{
+    static const struct {
+        const char *code, *remedy;
+    } table[] = {
+        {"program", "Link the program statically for x86-64 and upload it again"},
+        {"memory", "Give it less memory_mib, or make room on the host"},
+        {"kvm", "See GET /v1 for what the host says of KVM; check /dev/kvm and its rights"},
+        {"guest-fault", "Its log and the registers in the detail say where the program faulted"},
+        {"monitor-killed", "Start it again; if it recurs, look for the host's out-of-memory messages"},
+        {"disk-full", "Make room under the state folder, then start it again"},
+        {"image-missing", "Upload the image again"},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+        if (strcmp(code, table[i].code) == 0)
+            return table[i].remedy;
+    return "Look at its log, and at what envd and envpriv have logged";
+}
+
+// True when the start is over; *ret_error is set when it failed.
+static bool start_over(const struct env *e, const struct operation *o, struct reason *error, bool *ret_failed)
+{
+    *ret_failed = false;
+    if (!e->spec.run || e->deleting) {
+        *ret_failed = true;
+        if (was_cancelled(e, o))
+            reason_set(error, "cancelled", "the start was cancelled by an operator");
+        else
+            reason_set(error, "superseded", "it was told to stop before it was ready");
+        return true;
+    }
+    if (e->generation_started < o->generation)
+        return false; // not begun
+    if (e->state == ENV_FAILED || e->state == ENV_LOST) {
+        *ret_failed = true;
+        *error = e->reason;
+        return true;
+    }
+    return e->state == ENV_READY || e->state == ENV_STOPPED;
+}
+
+static bool try_finish(struct env *e, struct operation *o)
+{
+    struct reason error;
+    bool failed = false;
+    bool over = o->action == OPERATION_START  ? start_over(e, o, &error, &failed)
+                : o->action == OPERATION_STOP ? !env_state_has_vm(e->state)
+                                              : false; // a delete ends with its environment
+    if (over)
+        finish(e->manager, o, env_state_name(e->state), failed ? &error : NULL,
+               failed ? remedy_of(error.code) : NULL);
+    return over;
+}
+
+void operations_settle(struct env *e)
+{
+    for (struct operation **p = &e->operations; *p;) {
+        struct operation *o = *p, *next = o->next;
+        if (try_finish(e, o))
+            *p = next;
+        else
+            p = &o->next;
+    }
+}
+
+void operations_list_free(struct operation *list)
+{
+    while (list) {
+        struct operation *o = list;
+        list = o->next;
+        operation_free(o);
+    }
+}
+
+static void finish_without_env(struct manager *m, struct operation *o)
+{
+    struct reason gone;
+    reason_set(&gone, "no-such-environment", "the environment was deleted");
+    finish(m, o, NULL, o->action == OPERATION_START ? &gone : NULL, NULL);
+}
+
+void operations_env_removed(struct env *e)
+{
+    while (e->operations) {
+        struct operation *o = e->operations;
+        e->operations = o->next;
+        finish_without_env(e->manager, o);
+    }
+}
+
+uint32_t operations_grace_ms(const struct env *e)
+{
+    // The newest stop is the first of the list.
+    for (const struct operation *o = e->operations; o; o = o->next)
+        if (o->action == OPERATION_STOP)
+            return o->grace_ms;
+    return GRACE_MS;
+}
+
+// --- coming in ---
+
+static bool parse_action(const char *text, enum operation_action *ret)
+{
+    static const char *const names[] = {
+        [OPERATION_START] = "start", [OPERATION_STOP] = "stop", [OPERATION_DELETE] = "delete"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(text, names[i]) != 0)
+            continue;
+        *ret = (enum operation_action)i;
+        return true;
+    }
+    return false;
+}
+
+void operations_take(struct manager *m, const char *key, json_t *doc)
+{
+    const json_t *spec = json_object_get(doc, "spec");
+    const char *state = json_get_string(json_object_get(doc, "status"), "state", "");
+    struct operation *o = strcmp(state, "pending") == 0 ? calloc(1, sizeof *o) : NULL;
+    if (!o)
+        return;
+    if (!parse_action(json_get_string(spec, "action", ""), &o->action)) {
+        free(o);
+        return;
+    }
+    snprintf(o->key, sizeof o->key, "%s", key);
+    o->doc = json_incref(doc);
+    o->generation = json_get_integer(spec, "generation", 0);
+    o->grace_ms = (uint32_t)json_get_integer(spec, "grace_ms", GRACE_MS);
+    o->next = m->incoming;
+    m->incoming = o;
+    event_active(m->settle, EV_TIMEOUT, 0);
+}
+
+void operations_attach(struct manager *m)
+{
+    while (m->incoming) {
+        struct operation *o = m->incoming;
+        m->incoming = o->next;
+        struct env *e = env_find(m, json_get_string(o->doc, "tenant", ""),
+                                 json_get_string(json_object_get(o->doc, "spec"), "environment", ""));
+        if (e) {
+            o->next = e->operations;
+            e->operations = o;
+            reconcile_queue(e);
+        } else {
+            finish_without_env(m, o);
+        }
+    }
+}
+
+void operations_load(struct manager *m)
+{
+    const struct store *store = m->deps.store;
+    for (const struct store_entry *at = store_next(store, DOC_OPERATIONS, NULL); at;
+         at = store_next(store, DOC_OPERATIONS, at->key)) {
+        json_t *doc = doc_of(at);
+        if (doc)
+            operations_take(m, at->key, doc);
+        json_decref(doc);
+    }
+}
+
+// --- writing ---
+
+bool operations_pending_writes(const struct manager *m)
+{
+    return m->finished != NULL;
+}
+
+// Takes the oldest finished ones out when there are too many. Their ids are in the order of time.
+static void trim(struct manager *m, struct store_txn *txn)
+{
+    const struct store *store = m->deps.store;
+    if (store_count(store, DOC_OPERATIONS) < KEPT_MAX + TRIM_STEP)
+        return;
+    const struct store_entry *at = store_next(store, DOC_OPERATIONS, NULL);
+    for (int i = 0; i < TRIM_STEP && at; i++, at = store_next(store, DOC_OPERATIONS, at->key)) {
+        json_t *doc = doc_of(at);
+        const char *state = json_get_string(json_object_get(doc, "status"), "state", "");
+        if (strcmp(state, "pending") != 0)
+            store_txn_delete(txn, at->key); // what does not fit is taken out the next time
+        json_decref(doc);
+    }
+}
+
+struct operation *operations_write(struct manager *m, struct store_txn *txn, size_t room)
+{
+    struct operation *written = NULL;
+    for (; m->finished && room > 0; room--) {
+        struct operation *o = m->finished;
+        if (doc_put(txn, o->key, o->doc) < 0)
+            break;
+        m->finished = o->next;
+        o->next = written;
+        written = o;
+    }
+    if (!m->finished && room > TRIM_STEP)
+        trim(m, txn);
+    return written;
+}
+
+void operations_write_again(struct manager *m, struct operation *list)
+{
+    while (list) {
+        struct operation *o = list;
+        list = o->next;
+        o->next = m->finished;
+        m->finished = o;
+    }
+}
+
+void operations_free(struct manager *m)
+{
+    operations_list_free(m->finished);
+    operations_list_free(m->incoming);
+    m->finished = m->incoming = NULL;
+}

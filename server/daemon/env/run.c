@@ -1,0 +1,291 @@
+// Owns one run of an environment: what the life cycle's actions do with envpriv, envvm and the agent, and
+// what comes back from the latter two. Called through env_dispatch() and by manager.c.
+#include "env/internal.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/io.h"
+#include "common/log.h"
+#include "env/logfile.h"
+#include "env/measure.h"
+#include "env/spawn.h"
+
+#define QUIT_MS       2000 // for envvm to end after QUIT
+#define KILL_AGAIN_MS 5000
+#define LASTING_NS    10000000000ull // a run this long ends a row of failures
+
+// --- starting ---
+
+void run_refused(struct env *e)
+{
+    e->failures++;
+    e->reason = e->outcome_reason;
+    env_dispatch(e, ENV_EVENT_REFUSED);
+}
+
+void run_spawn(struct env *e)
+{
+    uint8_t random[10];
+    // Short reads and EINTR do not happen below 256 bytes once the pool is ready.
+    if (getrandom(random, sizeof random, 0) != sizeof random)
+        memset(random, 0, sizeof random);
+    e->vm = id_make(io_realtime_ms(), random);
+    e->outcome = OUTCOME_NONE;
+    reason_clear(&e->outcome_reason);
+    e->stop_step = STOP_NONE;
+    e->overdue = false;
+    e->has_exit_status = false;
+    e->software[0] = '\0';
+    e->pid = 0;
+    e->next_start_ms = 0;
+    e->generation_started = e->generation;
+    e->started_ms = io_realtime_ms();
+    e->run_started_ns = io_monotonic_ns();
+    if (spawn_request(e, &e->outcome_reason) < 0)
+        run_refused(e);
+}
+
+// --- what envvm and the agent say ---
+
+static void break_off(struct env *e, const char *code, const char *text)
+{
+    reason_set(&e->outcome_reason, code, "%s", text);
+    e->outcome = OUTCOME_FAILED;
+    run_kill(e);
+}
+
+static void on_vm_state(void *arg, enum vmctl_state state, enum vmctl_cause cause, int32_t code,
+                        const char *reason)
+{
+    struct env *e = arg;
+    if (state == VMCTL_BOOTING || state == VMCTL_RUNNING || e->outcome != OUTCOME_NONE)
+        return; // the first word about its end counts
+    if (state == VMCTL_EXITED) {
+        e->outcome = OUTCOME_EXITED;
+        e->outcome_code = code;
+        e->has_exit_status = e->stop_step < STOP_ASKED_MONITOR;
+    } else {
+        e->outcome = OUTCOME_FAILED;
+        reason_set(&e->outcome_reason, vmctl_cause_name(cause), "%s", reason);
+    }
+    env_dispatch(e, ENV_EVENT_GUEST_ENDED);
+}
+
+static void on_session_ready(void *arg, const char *software, uint32_t capabilities)
+{
+    (void)capabilities;
+    struct env *e = arg;
+    snprintf(e->software, sizeof e->software, "%s", software);
+    env_dispatch(e, ENV_EVENT_HELLO);
+}
+
+static void on_session_closed(void *arg, const char *reason)
+{
+    struct env *e = arg;
+    e->session = NULL;
+    // The end of the connection may be the end of the machine: then its last words have arrived already.
+    if (e->link)
+        vm_link_drain(e->link);
+    if (e->state == ENV_READY) {
+        log_info(e->about, "the agent's connection ended: %s", reason);
+        env_dispatch(e, ENV_EVENT_AGENT_GONE);
+    }
+}
+
+static const struct session_cb session_callbacks = {on_session_ready, on_session_closed};
+
+static void on_vm_stream(void *arg, uint32_t guest_port, uint32_t host_port, int fd_in)
+{
+    (void)guest_port;
+    struct env *e = arg;
+    _cleanup_close_ int fd = fd_in; // closing it resets the guest's connection
+    struct err err;
+    if (host_port != AGENT_VSOCK_PORT)
+        return;
+    if (e->session) {
+        session_close(e->session);
+        e->session = NULL;
+        if (e->state == ENV_READY)
+            env_dispatch(e, ENV_EVENT_AGENT_GONE);
+    }
+    int rc = session_new(e->manager->deps.router, e->manager->deps.base, e->tenant, e->name, fd, NULL,
+                         &session_callbacks, e, &e->session, &err);
+    if (rc == 0)
+        take_fd(&fd);
+    else
+        log_warn(e->about, "cannot talk to the agent: %s", err.text);
+}
+
+static void on_vm_log(void *arg, uint64_t total)
+{
+    (void)total; // the file's header says it too
+    struct env *e = arg;
+    if (e->manager->on_log)
+        e->manager->on_log(e->manager->on_log_arg, e->tenant, e->name);
+}
+
+static void on_vm_end(void *arg, const char *reason)
+{
+    struct env *e = arg;
+    if (reason)
+        break_off(e, "monitor-protocol", reason);
+}
+
+static const struct vm_link_cb vm_callbacks = {on_vm_state, on_vm_stream, on_vm_log, on_vm_end};
+
+void run_attach(struct env *e)
+{
+    if (e->control_fd >= 0 && !e->link)
+        e->link = vm_link_new(e->manager->deps.base, e->control_fd, &vm_callbacks, e);
+    if (!e->link) {
+        break_off(e, "control-lost",
+                  "the control connection of its virtual machine is gone; the machine was ended");
+        return;
+    }
+    e->control_fd = -1;
+    // Only for the first hello: a guest that lost its agent goes on running. And not over again after an
+    // adoption.
+    if (e->started_ms != 0 && e->software[0] == '\0')
+        env_timer_in(e, e->manager->config.boot_timeout_ms);
+    vm_link_query(e->link); // what happened while nobody listened
+}
+
+void run_attach_dead(struct env *e)
+{
+    if (e->control_fd < 0)
+        return;
+    e->link = vm_link_new(e->manager->deps.base, e->control_fd, &vm_callbacks, e);
+    if (e->link)
+        e->control_fd = -1;
+}
+
+// --- ending ---
+
+static void ask_monitor(struct env *e)
+{
+    if (e->link && vm_link_quit(e->link) == 0) {
+        e->stop_step = STOP_ASKED_MONITOR;
+        env_timer_in(e, QUIT_MS);
+    } else {
+        run_kill(e);
+    }
+}
+
+void run_shutdown(struct env *e)
+{
+    bool asked = e->grace_ms > 0 && e->session &&
+                 session_shutdown(e->session, e->grace_ms, "stopped by an operator") == 0;
+    if (asked) {
+        e->stop_step = STOP_ASKED_AGENT;
+        env_timer_in(e, e->grace_ms);
+    } else {
+        ask_monitor(e);
+    }
+}
+
+void run_escalate(struct env *e)
+{
+    e->overdue = true;
+    if (e->stop_step <= STOP_ASKED_AGENT && e->outcome == OUTCOME_NONE)
+        ask_monitor(e);
+    else
+        run_kill(e);
+}
+
+void run_kill(struct env *e)
+{
+    if (e->control_fd >= 0) {
+        close(e->control_fd);
+        e->control_fd = -1;
+    }
+    e->stop_step = STOP_KILLED;
+    int rc = priv_link_request(e->manager->priv, &(struct privctl_message){.type = PRIVCTL_KILL, .vm = e->vm},
+                               NULL, 0);
+    if (rc < 0 && rc != -ENOTCONN)
+        log_warn(e->about, "cannot have the virtual machine killed now: %s", strerror(-rc));
+    env_timer_in(e, KILL_AGAIN_MS); // the helper may be away
+}
+
+void run_give_up(struct env *e)
+{
+    char text[128];
+    snprintf(text, sizeof text, "its agent did not say hello within %u ms of the start",
+             e->manager->config.boot_timeout_ms);
+    break_off(e, "agent-timeout", text);
+}
+
+void run_let_go(struct env *e)
+{
+    if (e->session)
+        session_close(e->session);
+    e->session = NULL;
+    vm_link_free(e->link);
+    e->link = NULL;
+    if (e->control_fd >= 0)
+        close(e->control_fd);
+    e->control_fd = -1;
+}
+
+void run_release(struct env *e)
+{
+    run_let_go(e);
+    e->pid = 0;
+    e->stop_step = STOP_NONE;
+    e->grace_ms = GRACE_MS;
+    if (e->state == ENV_FAILED || e->state == ENV_LOST || (e->has_exit_status && e->exit_status != 0))
+        e->failures++;
+    if (io_monotonic_ns() - e->run_started_ns > LASTING_NS)
+        e->failures = 0;
+    if (e->manager->on_log)
+        e->manager->on_log(e->manager->on_log_arg, e->tenant,
+                           e->name); // whoever follows its log learns of the end
+}
+
+// Why a process that said nothing has gone.
+static void explain_silence(struct env *e, int32_t wait_status)
+{
+    if (WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGKILL)
+        reason_set(&e->reason, "monitor-killed",
+                   "its virtual machine's monitor (pid %u) was killed from outside: by somebody with root's "
+                   "rights, or by "
+                   "the kernel for want of memory",
+                   e->pid);
+    else if (WIFSIGNALED(wait_status))
+        reason_set(&e->reason, "monitor-died", "its virtual machine's monitor (pid %u) died of signal %d",
+                   e->pid, WTERMSIG(wait_status));
+    else
+        reason_set(&e->reason, "monitor-exited",
+                   "its virtual machine's monitor (pid %u) ended with status %d and said "
+                   "nothing",
+                   e->pid, WEXITSTATUS(wait_status));
+}
+
+void run_exited(struct env *e, int32_t wait_status)
+{
+    if (e->link)
+        vm_link_drain(e->link); // its last words
+    priv_link_request(e->manager->priv, &(struct privctl_message){.type = PRIVCTL_FORGET, .vm = e->vm}, NULL,
+                      0);
+    reason_clear(&e->reason);
+    enum env_event event = ENV_EVENT_ENDED;
+    if (e->outcome == OUTCOME_EXITED)
+        e->exit_status = e->outcome_code;
+    if (e->outcome == OUTCOME_FAILED) {
+        e->reason = e->outcome_reason;
+        event = ENV_EVENT_BROKE;
+    } else if (e->overdue) {
+        reason_set(&e->reason, "ended", "it did not finish within its grace and was ended");
+    } else if (e->outcome == OUTCOME_NONE && e->stop_step < STOP_ASKED_MONITOR) {
+        explain_silence(e, wait_status);
+        event = ENV_EVENT_BROKE;
+    }
+    env_dispatch(e, event);
+}

@@ -1,0 +1,158 @@
+// Owns what is handed to envpriv for a start. Called by run.c; the answer comes to manager.c.
+#include "env/spawn.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "env/logfile.h"
+#include "env/measure.h"
+
+// What a monitor needs beyond its guest's memory: its own heap, page tables, the kernel's share of KVM.
+#define MONITOR_BYTES (24u << 20)
+#define MONITOR_PIDS  16
+#define VIEW(s)       ((struct wire_view){(const uint8_t *)(s), strlen(s)})
+
+static int open_image(struct env *e, const char *digest, const char *role, int *ret_fd, struct reason *reason)
+{
+    int fd = images_open(e->manager->deps.images, digest);
+    if (fd < 0) {
+        reason_set(reason, "image-missing", "its %s %s cannot be read (%s): upload the image again", role,
+                   digest, strerror(-fd));
+        return fd;
+    }
+    *ret_fd = fd;
+    return 0;
+}
+
+// Opens what SPAWN carries, in its order: kernel (borrowed), program, log[, archive].
+static int open_files(struct env *e, int fds[PRIVCTL_FDS_MAX], struct reason *reason)
+{
+    struct manager *m = e->manager;
+    struct err err;
+    int rc = open_image(e, e->spec.program, "program", &fds[1], reason);
+    if (rc == 0 && e->spec.archive)
+        rc = open_image(e, e->spec.archive, "archive", &fds[3], reason);
+    if (rc < 0)
+        return rc;
+    int fd = logfile_open(m->config.log_folder, e->tenant, e->name, m->config.log_capacity, &err);
+    if (fd == -ENOSPC || fd == -EDQUOT)
+        reason_set(reason, "disk-full", "%s: make room under the state folder, then start it again",
+                   err.text);
+    else if (fd < 0)
+        reason_set(reason, "log-unavailable", "%s", err.text);
+    fds[2] = fd;
+    return fd < 0 ? fd : 0;
+}
+
+// KEY=value texts of the variables, to be freed one by one.
+static int make_variables(const json_t *env, char *ret[VMCTL_ARGS_MAX], struct vmctl_config *c)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)env, key, value)
+    {
+        if (asprintf(&ret[c->n_env], "%s=%s", key, json_string_value(value)) < 0) {
+            ret[c->n_env] = NULL;
+            return -ENOMEM;
+        }
+        c->env[c->n_env] = VIEW(ret[c->n_env]);
+        c->n_env++;
+    }
+    return 0;
+}
+
+static void describe(struct env *e, struct vmctl_config *c)
+{
+    const struct manager_config *config = &e->manager->config;
+    size_t i;
+    json_t *arg;
+    c->tenant = VIEW(e->tenant);
+    c->name = VIEW(e->name);
+    c->memory_mib = e->spec.memory_mib;
+    ipam_mac(e->ipv4, c->mac);
+    c->ipv4 = e->ipv4;
+    c->gateway = ipam_gateway(&config->pool, e->net);
+    c->prefix = IPAM_PREFIX;
+    c->log_bytes_per_s = config->log_bytes_per_s;
+    c->log_burst_bytes = config->log_burst_bytes;
+    c->args[c->n_args++] = VIEW(e->name);
+    json_array_foreach(e->spec.args, i, arg) c->args[c->n_args++] = VIEW(json_string_value(arg));
+}
+
+// The encoded configuration, the caller's to free; NULL: no memory, or (never, for specs are checked) too
+// long.
+static uint8_t *encode_config(struct env *e, size_t *ret_len)
+{
+    _cleanup_free_ struct vmctl_config *c = calloc(1, sizeof *c);
+    char *variables[VMCTL_ARGS_MAX] = {0};
+    _cleanup_free_ uint8_t *data = malloc(VMCTL_CONFIG_MAX);
+    bool good = c && data && make_variables(e->spec.env, variables, c) == 0;
+    if (good) {
+        struct wire_writer w;
+        describe(e, c);
+        wire_writer_init(&w, data, VMCTL_CONFIG_MAX);
+        vmctl_config_write(&w, c);
+        good = !w.overflow;
+        *ret_len = w.pos;
+    }
+    for (size_t i = 0; i < VMCTL_ARGS_MAX; i++)
+        free(variables[i]);
+    return good ? take_ptr(data) : NULL;
+}
+
+static int request_network(struct env *e)
+{
+    struct manager *m = e->manager;
+    if (m->net_up[e->net / 8] & (1u << (e->net % 8)))
+        return 0;
+    // The answer is not waited for: the helper serves in order, and SPAWN fails when this did.
+    struct privctl_message up = {.type = PRIVCTL_NET_UP,
+                                 .net = {.net = (uint16_t)e->net,
+                                         .gateway = ipam_gateway(&m->config.pool, e->net),
+                                         .prefix = IPAM_PREFIX}};
+    return priv_link_request(m->priv, &up, NULL, 0);
+}
+
+static int request_machine(struct env *e, const int *fds, size_t n_fds)
+{
+    size_t len;
+    _cleanup_free_ uint8_t *config = encode_config(e, &len);
+    if (!config)
+        return -ENOMEM;
+    struct privctl_message spawn = {
+        .type = PRIVCTL_SPAWN,
+        .spawn = {.vm = e->vm,
+                  .memory_max_bytes = ((uint64_t)e->spec.memory_mib << 20) + MONITOR_BYTES,
+                  .cpu_weight = e->spec.cpu_weight,
+                  .pids_max = MONITOR_PIDS,
+                  .net = (uint16_t)e->net,
+                  .ipv4 = e->ipv4,
+                  .vm_config = {config, len}}};
+    snprintf(spawn.spawn.tenant, sizeof spawn.spawn.tenant, "%s", e->tenant);
+    snprintf(spawn.spawn.name, sizeof spawn.spawn.name, "%s", e->name);
+    ipam_mac(e->ipv4, spawn.spawn.mac);
+    return priv_link_request(e->manager->priv, &spawn, fds, n_fds);
+}
+
+int spawn_request(struct env *e, struct reason *ret_reason)
+{
+    int fds[PRIVCTL_FDS_MAX] = {e->manager->config.kernel_fd, -1, -1, -1};
+    int rc = open_files(e, fds, ret_reason);
+    if (rc == 0) {
+        rc = measure_environment(e->manager->kernel_digest, e->name, &e->spec, e->measurement);
+        if (rc == 0)
+            rc = request_network(e);
+        if (rc == 0)
+            rc = request_machine(e, fds, fds[3] >= 0 ? 4 : 3);
+        if (rc < 0)
+            reason_set(ret_reason, "spawn-refused", "the privileged helper cannot be asked: %s",
+                       strerror(-rc));
+    }
+    for (size_t i = 1; i < PRIVCTL_FDS_MAX; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+    return rc;
+}

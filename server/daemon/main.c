@@ -1,0 +1,283 @@
+// envd's boot sequence, its event loop, and the way down. Knows every part and none of their work.
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "api/api.h"
+#include "common/io.h"
+#include "common/log.h"
+#include "config.h"
+#include "privilege.h"
+#include "state_folder.h"
+
+#define STOP_ALL_MS 20000
+
+struct daemon {
+    struct config config;
+    int kernel_fd, lock_fd;
+    char priv_socket[PATH_MAX], log_folder[PATH_MAX];
+    struct event_base *base;
+    struct store *store;
+    struct mutator *mutator;
+    struct images *images;
+    struct mediator *mediator;
+    struct router *router;
+    struct manager *manager;
+    struct api *api;
+    struct http_server *http;
+    struct event *on_term, *on_int;
+    bool stopping;
+};
+
+// --- the boot sequence: each step owns one failure ---
+
+// Before root is given up: the kernel may lie where the daemon's user cannot reach.
+static int open_kernel(struct daemon *d, struct err *err)
+{
+    d->kernel_fd = open(d->config.kernel, O_RDONLY | O_CLOEXEC);
+    return d->kernel_fd < 0
+               ? err_errno(err, -errno, "open the cell kernel %s (see --cell-kernel)", d->config.kernel)
+               : 0;
+}
+
+// Every environment costs three descriptors, every client one.
+static int raise_limits(struct daemon *d, struct err *err)
+{
+    struct rlimit files;
+    (void)d;
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+        return err_errno(err, -errno, "read the limit of descriptors");
+    files.rlim_cur = files.rlim_max;
+    return setrlimit(RLIMIT_NOFILE, &files) < 0 ? err_errno(err, -errno, "raise the limit of descriptors")
+                                                : 0;
+}
+
+// The state folder, when it is still to be made, must belong to the user that envd becomes.
+static int make_state(struct daemon *d, struct err *err)
+{
+    const struct config *c = &d->config;
+    if (geteuid() != 0 || !c->has_user || mkdir(c->state, 0700) < 0)
+        return 0; // it is there, or the lock says what is wrong with it
+    return chown(c->state, c->uid, c->gid) < 0
+               ? err_errno(err, -errno, "give %s to user %u", c->state, (unsigned)c->uid)
+               : 0;
+}
+
+static int drop_root(struct daemon *d, struct err *err)
+{
+    return privilege_drop(&d->config, err);
+}
+
+static int lock_state(struct daemon *d, struct err *err)
+{
+    d->lock_fd = state_folder_lock(d->config.state, err);
+    return d->lock_fd < 0 ? d->lock_fd : 0;
+}
+
+static int make_loop(struct daemon *d, struct err *err)
+{
+    signal(SIGPIPE, SIG_IGN); // a peer that goes away is an error of its write
+    d->base = event_base_new();
+    return d->base ? 0 : err_set(err, -ENOMEM, "no memory for the event loop");
+}
+
+static int open_store(struct daemon *d, struct err *err)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/envd.db", d->config.state);
+    struct store_sqlite_config config = {.path = path};
+    int rc = store_open_sqlite(d->base, &config, &d->store, err);
+    if (rc < 0)
+        return rc;
+    d->mutator = mutator_new(d->base, d->store);
+    return d->mutator ? 0 : err_set(err, -ENOMEM, "no memory for changes of the store");
+}
+
+static int open_images(struct daemon *d, struct err *err)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/images", d->config.state);
+    snprintf(d->log_folder, sizeof d->log_folder, "%s/logs", d->config.state);
+    return images_new(d->base, path, &d->images, err);
+}
+
+static bool describe(void *arg, const char *tenant, const char *name, struct router_identity *ret)
+{
+    struct daemon *d = arg;
+    return manager_describe(d->manager, tenant, name, ret);
+}
+
+static uint64_t realtime_ms(void *arg)
+{
+    (void)arg;
+    return io_realtime_ms();
+}
+
+static uint64_t monotonic_ns(void *arg)
+{
+    (void)arg;
+    return io_monotonic_ns();
+}
+
+static int make_router(struct daemon *d, struct err *err)
+{
+    static const struct router_ops ops = {describe, realtime_ms, monotonic_ns};
+    struct router_config config;
+    router_config_default(&config);
+    d->mediator = mediator_new(0, 0);
+    d->router = d->mediator ? router_new(d->base, &config, &ops, d, d->mediator) : NULL;
+    return d->router ? 0 : err_set(err, -ENOMEM, "no memory for the router");
+}
+
+static int start_manager(struct daemon *d, struct err *err)
+{
+    const struct config *c = &d->config;
+    snprintf(d->priv_socket, sizeof d->priv_socket, "%s/priv.sock", c->run);
+    struct manager_config config = {.priv_socket = d->priv_socket,
+                                    .kernel_fd = d->kernel_fd,
+                                    .log_folder = d->log_folder,
+                                    .pool = c->pool,
+                                    .log_capacity = c->log_kib << 10,
+                                    .log_bytes_per_s = c->log_kib_per_s << 10,
+                                    .log_burst_bytes = c->log_kib << 10,
+                                    .boot_timeout_ms = c->boot_timeout_ms};
+    struct manager_deps deps = {d->base, d->store, d->mutator, d->images, d->router};
+    return manager_new(&config, &deps, &d->manager, err);
+}
+
+static int start_api(struct daemon *d, struct err *err)
+{
+    const struct config *c = &d->config;
+    struct api_deps deps = {.base = d->base,
+                            .store = d->store,
+                            .mutator = d->mutator,
+                            .manager = d->manager,
+                            .images = d->images,
+                            .router = d->router,
+                            .mediator = d->mediator,
+                            .pool = c->pool,
+                            .network = c->network,
+                            .log_folder = d->log_folder,
+                            .image_bytes_max = (uint64_t)c->image_mib_max << 20,
+                            .admins = c->admins,
+                            .n_admins = c->n_admins};
+    return api_new(&deps, &d->api, err);
+}
+
+static int listen_http(struct daemon *d, struct err *err)
+{
+    char path[PATH_MAX];
+    struct http_server_config config = {.base = d->base, .arg = d->api, .admit = api_admit};
+    config.routes = api_routes(&config.n_routes);
+    int rc = http_server_new(&config, &d->http, err);
+    if (rc < 0)
+        return rc;
+    api_set_server(d->api, d->http);
+    snprintf(path, sizeof path, "%s/envd.sock", d->config.run);
+    // Everybody may connect: who is not an administrator is told so, by name of the uid.
+    return http_server_listen_unix(d->http, path, 0666, (gid_t)-1, err);
+}
+
+// --- the way down ---
+
+static void on_all_stopped(void *arg)
+{
+    struct daemon *d = arg;
+    event_base_loopbreak(d->base);
+}
+
+static void on_signal(evutil_socket_t signo, short what, void *arg)
+{
+    struct daemon *d = arg;
+    (void)what;
+    log_info(NULL, "signal %d: stopping%s", (int)signo,
+             d->config.stop_environments ? ", environments first" : "; environments go on running");
+    if (d->config.stop_environments && !d->stopping)
+        manager_stop_all(d->manager, STOP_ALL_MS, on_all_stopped, d);
+    else
+        event_base_loopbreak(d->base);
+    d->stopping = true;
+}
+
+static int catch_signals(struct daemon *d, struct err *err)
+{
+    d->on_term = evsignal_new(d->base, SIGTERM, on_signal, d);
+    d->on_int = evsignal_new(d->base, SIGINT, on_signal, d);
+    if (!d->on_term || !d->on_int || event_add(d->on_term, NULL) < 0 || event_add(d->on_int, NULL) < 0)
+        return err_set(err, -ENOMEM, "no memory for signals");
+    return 0;
+}
+
+// Parts let go of each other before the store ends, whose last callbacks still find them.
+static void shut_down(struct daemon *d)
+{
+    if (d->http)
+        http_server_free(d->http);
+    if (d->api)
+        api_stop(d->api);
+    if (d->manager)
+        manager_stop(d->manager);
+    if (d->mutator)
+        mutator_stop(d->mutator);
+    store_close(d->store);
+    images_free(d->images);
+    manager_free(d->manager);
+    api_free(d->api);
+    mutator_free(d->mutator);
+    if (d->router)
+        router_free(d->router);
+    mediator_free(d->mediator);
+    if (d->on_term)
+        event_free(d->on_term);
+    if (d->on_int)
+        event_free(d->on_int);
+    if (d->base)
+        event_base_free(d->base);
+    if (d->kernel_fd >= 0)
+        close(d->kernel_fd);
+    if (d->lock_fd >= 0)
+        close(d->lock_fd);
+}
+
+static int run(struct daemon *d, struct err *err)
+{
+    static int (*const steps[])(struct daemon * d, struct err * err) = {
+        open_kernel, raise_limits, make_state,    drop_root, lock_state,  make_loop,     open_store,
+        open_images, make_router,  start_manager, start_api, listen_http, catch_signals,
+    };
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        int rc = steps[i](d, err);
+        if (rc < 0)
+            return rc;
+    }
+    log_info(NULL, "envd %s serves %s/envd.sock, network %s", ENVD_VERSION, d->config.run, d->config.network);
+    return event_base_dispatch(d->base) < 0 ? err_set(err, -EIO, "the event loop failed") : 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct daemon d = {.kernel_fd = -1, .lock_fd = -1};
+    struct err err;
+    log_init("envd", LOG_LEVEL_INFO);
+    int rc = config_read(argc, argv, &d.config, &err);
+    if (rc == CONFIG_HELP || rc == CONFIG_VERSION) {
+        fputs(rc == CONFIG_HELP ? config_help : "envd " ENVD_VERSION "\n", stdout);
+        return EXIT_SUCCESS;
+    }
+    if (rc == CONFIG_RUN) {
+        log_init("envd", d.config.log_level);
+        rc = run(&d, &err);
+    }
+    if (rc < 0)
+        log_error(NULL, "%s", err.text);
+    shut_down(&d);
+    return rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
