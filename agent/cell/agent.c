@@ -18,9 +18,9 @@
 static struct {
     struct agent *core;
     void *sockets[AGENT_CLIENTS_MAX];
-    uint64_t timer_ns;
+    uint64_t timer_ns; // 0: none
     bool started; // vsock_connect() was called and the core does not know yet
-} agent = {.timer_ns = NEVER};
+} agent;
 
 static void *op_allocate(void *ctx, size_t n)
 {
@@ -92,7 +92,7 @@ static void op_random(void *ctx, void *out, size_t n)
 static void op_set_timer(void *ctx, uint64_t monotonic_ns)
 {
     (void)ctx;
-    agent.timer_ns = monotonic_ns;
+    agent.timer_ns = monotonic_ns == AGENT_TIMER_OFF ? 0 : monotonic_ns;
 }
 
 static void op_shutdown(void *ctx, uint32_t grace_ms, const char *reason)
@@ -225,9 +225,9 @@ void agent_disconnect_client(int client)
 
 bool agent_run_timers(uint64_t now_ns)
 {
-    if (!agent.core || now_ns < agent.timer_ns)
+    if (!agent.timer_ns || now_ns < agent.timer_ns)
         return false;
-    agent.timer_ns = NEVER;
+    agent.timer_ns = 0;
     agent_timer(agent.core);
     pump();
     return true;
@@ -235,7 +235,7 @@ bool agent_run_timers(uint64_t now_ns)
 
 uint64_t agent_next_timer_ns(void)
 {
-    return agent.timer_ns;
+    return agent.timer_ns ? agent.timer_ns : NEVER;
 }
 
 void agent_finish(uint64_t limit_ns)

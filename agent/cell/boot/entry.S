@@ -18,7 +18,7 @@
     .long   1, 0
     .quad   entry, syscall_direct, syscall_saved, upcall, kernel_text_start, kernel_text_end
 
-    .bss
+    .section .bss.stack, "aw", @nobits
     .balign 64
     .skip   STACK_BYTES
 kernel_stack_top:

@@ -28,7 +28,8 @@
 
 __attribute__((noreturn)) void enter_program(uint64_t entry, uint64_t stack);
 
-static uint64_t stack_bytes, start_ns, end_ns = NEVER;
+static uint64_t stack_bytes, start_ns;
+static uint64_t end_ns; // 0: nobody asked for an end
 
 // Grows down from the top, as the program will.
 struct stack {
@@ -153,20 +154,20 @@ void process_kill(int signal)
 
 void process_end_by(uint64_t monotonic_ns)
 {
-    if (monotonic_ns < end_ns)
+    if (!end_ns || monotonic_ns < end_ns)
         end_ns = monotonic_ns;
 }
 
 uint64_t process_end_ns(void)
 {
-    return end_ns;
+    return end_ns ? end_ns : NEVER;
 }
 
 void process_check_end(uint64_t now_ns)
 {
-    if (now_ns < end_ns)
+    if (!end_ns || now_ns < end_ns)
         return;
-    end_ns = NEVER; // the exit waits, and waiting looks here
+    end_ns = 0; // the exit waits, and waiting looks here
     process_kill(SIGNAL_TERM);
 }
 

@@ -19,7 +19,7 @@ static struct {
     uint8_t free[SLOT_COUNT]; // a stack
 } console;
 
-static uint8_t slots[SLOT_COUNT][SLOT_BYTES] __attribute__((aligned(64)));
+static uint8_t slots[SLOT_COUNT][SLOT_BYTES] KERNEL_COLD;
 
 void console_init(void)
 {

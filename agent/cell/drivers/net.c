@@ -21,8 +21,8 @@ static struct {
     uint8_t n_free, free[TX_COUNT];
 } net;
 
-static uint8_t rx_buffers[RX_COUNT][BUFFER_BYTES] __attribute__((aligned(64)));
-static uint8_t tx_buffers[TX_COUNT][BUFFER_BYTES] __attribute__((aligned(64)));
+static uint8_t rx_buffers[RX_COUNT][BUFFER_BYTES] KERNEL_COLD;
+static uint8_t tx_buffers[TX_COUNT][BUFFER_BYTES] KERNEL_COLD;
 
 void net_driver_init(void)
 {

@@ -17,7 +17,8 @@
 #define BUFFER_BYTES  4096u
 #define RX_COUNT      32u
 #define TX_COUNT      32u
-#define TX_RESERVED   4u // slots that only control packets use, so that data cannot starve credit updates
+#define CONTROL_COUNT 4u // transmit ids from TX_COUNT on, for packets without data: data cannot starve them
+#define CONTROL_BYTES 64u
 #define HEADER_BYTES  44u
 #define PAYLOAD_MAX   (BUFFER_BYTES - HEADER_BYTES)
 #define RX_WINDOW     (RX_COUNT * PAYLOAD_MAX)
@@ -49,7 +50,8 @@ static struct {
     struct virtqueue rx, tx;
     bool present, blocked; // blocked: somebody waits for room to send
     uint8_t state;
-    uint8_t n_free, free[TX_COUNT]; // transmit slots, a stack
+    uint8_t n_free, free[TX_COUNT]; // transmit ids for data, a stack
+    uint8_t n_control, control[CONTROL_COUNT];
     uint32_t owed;                  // control packets to send when there is a slot, a bit per op
     uint32_t local_port, peer_port;
     uint32_t tx_count, peer_alloc, peer_forwarded;
@@ -59,10 +61,12 @@ static struct {
         uint16_t offset, end;
     } unread[RX_COUNT]; // received, not taken yet: a ring
     uint8_t unread_first, unread_count;
-} vsock = {.local_port = FIRST_PORT - 1};
+} vsock;
 
-static uint8_t rx_buffers[RX_COUNT][BUFFER_BYTES] __attribute__((aligned(64)));
-static uint8_t tx_buffers[TX_COUNT][BUFFER_BYTES] __attribute__((aligned(64)));
+static uint8_t rx_buffers[RX_COUNT][BUFFER_BYTES] KERNEL_COLD;
+static uint8_t tx_buffers[TX_COUNT][BUFFER_BYTES] KERNEL_COLD;
+// A start sends one packet, the request: it is on a page that is in use anyway.
+static uint8_t control_buffers[CONTROL_COUNT][CONTROL_BYTES];
 
 bool vsock_init(void)
 {
@@ -74,16 +78,21 @@ bool vsock_init(void)
     for (uint8_t i = 0; i < TX_COUNT; i++)
         vsock.free[i] = (uint8_t)(TX_COUNT - 1 - i);
     vsock.n_free = TX_COUNT;
+    for (uint8_t i = 0; i < CONTROL_COUNT; i++)
+        vsock.control[i] = (uint8_t)(TX_COUNT + i);
+    vsock.n_control = CONTROL_COUNT;
+    vsock.local_port = FIRST_PORT - 1;
     for (uint16_t i = 0; i < RX_COUNT; i++)
         virtqueue_add(&vsock.rx, i, rx_buffers[i], BUFFER_BYTES, true);
     virtqueue_kick(&vsock.rx);
     return true;
 }
 
-// Sends one packet; there must be a free slot. Doorbell: the caller's.
+// Sends one packet; there must be a free id of its kind. Doorbell: the caller's.
 static void send_packet(enum op op, uint32_t flags, const void *data, uint32_t len_bytes)
 {
-    uint8_t id = vsock.free[--vsock.n_free];
+    uint8_t id = len_bytes ? vsock.free[--vsock.n_free] : vsock.control[--vsock.n_control];
+    uint8_t *buffer = len_bytes ? tx_buffers[id] : control_buffers[id - TX_COUNT];
     struct packet_header h = {
         .src_cid = AGENT_VSOCK_GUEST_CID,
         .dst_cid = AGENT_VSOCK_HOST_CID,
@@ -96,17 +105,17 @@ static void send_packet(enum op op, uint32_t flags, const void *data, uint32_t l
         .buf_alloc = RX_WINDOW,
         .fwd_cnt = vsock.forwarded,
     };
-    memcpy(tx_buffers[id], &h, HEADER_BYTES);
+    memcpy(buffer, &h, HEADER_BYTES);
     if (len_bytes)
-        memcpy(tx_buffers[id] + HEADER_BYTES, data, len_bytes);
-    virtqueue_add(&vsock.tx, id, tx_buffers[id], HEADER_BYTES + len_bytes, false);
+        memcpy(buffer + HEADER_BYTES, data, len_bytes);
+    virtqueue_add(&vsock.tx, id, buffer, HEADER_BYTES + len_bytes, false);
     vsock.forwarded_told = vsock.forwarded;
 }
 
 static void send_owed(void)
 {
     static const uint8_t order[] = {OP_REQUEST, OP_CREDIT_UPDATE, OP_SHUTDOWN, OP_RST};
-    for (size_t i = 0; i < ARRAY_LEN(order) && vsock.owed && vsock.n_free; i++) {
+    for (size_t i = 0; i < ARRAY_LEN(order) && vsock.owed && vsock.n_control; i++) {
         if (!(vsock.owed & 1u << order[i]))
             continue;
         vsock.owed &= ~(1u << order[i]);
@@ -171,7 +180,7 @@ size_t vsock_send(const void *data, size_t n)
 {
     const uint8_t *p = data;
     size_t done = 0;
-    while (vsock.state == OPEN && done < n && vsock.n_free > TX_RESERVED) {
+    while (vsock.state == OPEN && done < n && vsock.n_free) {
         uint32_t part = n - done < PAYLOAD_MAX ? (uint32_t)(n - done) : PAYLOAD_MAX;
         part = part < credit() ? part : credit();
         if (!part)
@@ -273,8 +282,10 @@ static bool reap_sent(void)
     uint32_t len;
     bool any = false;
     while (virtqueue_take(&vsock.tx, &id, &len)) {
-        if (vsock.n_free < TX_COUNT)
-            vsock.free[vsock.n_free++] = (uint8_t)(id % TX_COUNT);
+        if (id >= TX_COUNT && vsock.n_control < CONTROL_COUNT)
+            vsock.control[vsock.n_control++] = (uint8_t)(TX_COUNT + id % CONTROL_COUNT);
+        else if (id < TX_COUNT && vsock.n_free < TX_COUNT)
+            vsock.free[vsock.n_free++] = (uint8_t)id;
         any = true;
     }
     return any;
@@ -297,7 +308,7 @@ bool vsock_poll(void)
         vsock_offer_input();
         send_owed();
     }
-    if (vsock.blocked && vsock.n_free > TX_RESERVED && (vsock.state != OPEN || credit())) {
+    if (vsock.blocked && vsock.n_free && (vsock.state != OPEN || credit())) {
         vsock.blocked = false;
         virtqueue_set_quiet(&vsock.tx, true);
         if (vsock.state == OPEN)
@@ -311,7 +322,7 @@ void vsock_flush(uint64_t deadline_ns)
     if (!vsock.present)
         return;
     virtqueue_set_quiet(&vsock.tx, false);
-    while (reap_sent(), vsock.n_free < TX_COUNT && clock_monotonic_ns() < deadline_ns)
+    while (reap_sent(), vsock.n_free + vsock.n_control < TX_COUNT + CONTROL_COUNT && clock_monotonic_ns() < deadline_ns)
         wait_event(deadline_ns);
     virtqueue_set_quiet(&vsock.tx, !vsock.blocked);
 }

@@ -70,13 +70,6 @@ static const struct file_ops full_ops = {
 static const struct file_ops random_ops = {
     .read = read_random, .write = write_random, .mode = MODE_CHARACTER | 0666};
 
-// One reference each is the kernel's, so that they are never freed.
-static struct file standard_files[3] = {
-    {.ops = &empty_ops, .n_refs = 1, .flags = O_RDONLY},
-    {.ops = &log_ops, .n_refs = 1, .flags = O_WRONLY},
-    {.ops = &log_ops, .n_refs = 1, .flags = O_WRONLY},
-};
-
 static const struct file_ops *const device_ops[] = {
     [DEVICE_NULL] = &empty_ops,    [DEVICE_ZERO] = &zero_ops,   [DEVICE_FULL] = &full_ops,
     [DEVICE_RANDOM] = &random_ops, [DEVICE_STDIN] = &empty_ops, [DEVICE_STDOUT] = &log_ops,
@@ -85,8 +78,12 @@ static const struct file_ops *const device_ops[] = {
 
 struct file *special_standard_file(size_t n)
 {
-    file_ref(&standard_files[n]);
-    return &standard_files[n];
+    static struct file standard[3];
+    // A reference is the kernel's, so that they are never freed.
+    if (!standard[n].ops)
+        standard[n] = (struct file){.ops = n ? &log_ops : &empty_ops, .n_refs = 1, .flags = n ? O_WRONLY : O_RDONLY};
+    file_ref(&standard[n]);
+    return &standard[n];
 }
 
 int special_open(struct node *node, uint32_t flags, struct file **ret)

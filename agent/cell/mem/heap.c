@@ -29,7 +29,7 @@ _Static_assert(sizeof(struct header) == HEADER_BYTES, "slots stay aligned");
 static struct {
     size_t max_pages, n_pages;
     struct header *partial[CLASS_COUNT]; // pages with a free slot
-} heap = {.max_pages = SIZE_MAX};
+} heap;
 
 static size_t class_bytes(unsigned class)
 {
@@ -43,7 +43,7 @@ static struct header *header_of(const void *p)
 
 static struct header *take_pages(size_t n)
 {
-    if (n > heap.max_pages || heap.n_pages > heap.max_pages - n)
+    if (heap.max_pages && (n > heap.max_pages || heap.n_pages > heap.max_pages - n))
         return NULL;
     struct header *h = (struct header *)pages_alloc_raw(n);
     if (!h)

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// At most this many pages at a time. Before the first allocation.
+// At most this many pages at a time, 0 = no limit. Before the first allocation.
 void heap_init(size_t max_pages);
 // 16-byte aligned; NULL when the limit or the memory is exhausted. n 0 counts as 1.
 void *heap_alloc(size_t n);

@@ -17,7 +17,7 @@ struct action { // as rt_sigaction passes it
     uint64_t handler, flags, restorer, mask;
 };
 
-static struct action actions[SIGNALS + 1];
+static struct action actions[SIGNALS + 1] KERNEL_COLD;
 static uint64_t blocked;
 
 static bool is_ignored_by_default(uint64_t signal)
