@@ -84,8 +84,7 @@ bool vsock_init(void)
     vsock.local_port = FIRST_PORT - 1;
     for (uint16_t i = 0; i < RX_COUNT; i++)
         virtqueue_add(&vsock.rx, i, rx_buffers[i], BUFFER_BYTES, true);
-    virtqueue_kick(&vsock.rx);
-    return true;
+    return true; // no doorbell: the device has nothing to say before it is asked
 }
 
 // Sends one packet; there must be a free id of its kind. Doorbell: the caller's.

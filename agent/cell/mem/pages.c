@@ -74,9 +74,9 @@ static void take(size_t first, size_t n)
 
 static void zero_stale(size_t first, size_t n)
 {
-    for (size_t i = first; i < first + n; i++)
-        if (bit_get(pages.stale, i))
-            memset((void *)(pages.base + i * PAGES_SIZE), 0, PAGES_SIZE);
+    size_t page = first + n;
+    while ((page = find_last(pages.stale, first, page, true)) != NONE)
+        memset((void *)(pages.base + page * PAGES_SIZE), 0, PAGES_SIZE);
 }
 
 void pages_init(uintptr_t start, uintptr_t end)
