@@ -84,10 +84,9 @@ void pages_init(uintptr_t start, uintptr_t end)
     size_t n = (end - start) / PAGES_SIZE;
     size_t words = (n + 63) / 64;
     size_t map_bytes = (3 * words * sizeof(uint64_t) + PAGES_SIZE - 1) & ~(size_t)(PAGES_SIZE - 1);
-    if (n <= map_bytes / PAGES_SIZE) {
-        pages.n = 0;
+    memset(&pages, 0, sizeof pages);
+    if (n <= map_bytes / PAGES_SIZE)
         return;
-    }
     n -= map_bytes / PAGES_SIZE;
     pages.base = start;
     pages.n = pages.n_free = pages.top = n;
