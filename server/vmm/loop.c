@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -184,7 +185,9 @@ int loop_run(struct loop *loop)
     while (!loop->stopping) {
         struct epoll_event events[EVENTS_PER_ROUND];
         struct timespec timeout;
-        int n = epoll_pwait2(loop->epoll_fd, events, EVENTS_PER_ROUND, next_timeout(loop, &timeout), NULL);
+        // By number: musl has no wrapper. The timer needs nanoseconds.
+        int n = (int)syscall(SYS_epoll_pwait2, loop->epoll_fd, events, EVENTS_PER_ROUND,
+                             next_timeout(loop, &timeout), NULL, 0);
         if (n < 0 && errno != EINTR)
             return -errno;
         for (int i = 0; i < n; i++) {

@@ -23,8 +23,10 @@
 
 #define FDS_MAX     128u
 #define PROGRAM_MAX 512u
-// What glibc's pthread_create() asks clone for: a thread of this process, never a process.
-#define THREAD_FLAGS 0x3d0f00u
+// What pthread_create() asks clone for: a thread of this process, never a process. musl adds a flag that
+// Linux ignores.
+#define THREAD_FLAGS   0x3d0f00u
+#define CLONE_DETACHED 0x400000u
 
 enum check { ANY, ONE_OF, NO_BITS, EQUALS, NO_SUCH_CALL };
 // The last phase in which something is allowed. Filters add up, so what RUN needs, SETUP must allow too.
@@ -64,64 +66,65 @@ struct rule {
     int last;
     enum check check;
     unsigned arg;
-    uint32_t value;
+    uint32_t value;  // EQUALS, NO_BITS
+    uint32_t ignore; // EQUALS: bits that do not matter
 };
 
 static const struct rule rules[] = {
-    {SYS_ioctl, RUN, ONE_OF, 1, 0},             // KVM: see requests
-    {SYS_futex, RUN, ANY, 0, 0},                // idle vCPU, locks
-    {SYS_epoll_pwait2, RUN, ANY, 0, 0},         // the loop
-    {SYS_read, RUN, ANY, 0, 0},                 // eventfds, tap, streams
-    {SYS_write, RUN, ANY, 0, 0},                // eventfds, tap, streams, last words on stderr
-    {SYS_readv, RUN, ANY, 0, 0},                // tap, streams into guest buffers
-    {SYS_writev, RUN, ANY, 0, 0},               // tap, streams from guest buffers
-    {SYS_pread64, SETUP, ANY, 0, 0},            // ELF headers, log header
-    {SYS_pwrite64, RUN, ANY, 0, 0},             // log
-    {SYS_sendmsg, RUN, ANY, 0, 0},              // control socket, streams
-    {SYS_recvmsg, RUN, ANY, 0, 0},              // control socket, streams
-    {SYS_sendto, RUN, ANY, 0, 0},               // streams
-    {SYS_recvfrom, RUN, ANY, 0, 0},             // streams
-    {SYS_socketpair, RUN, ANY, 0, 0},           // a guest's connection
-    {SYS_shutdown, RUN, ANY, 0, 0},             // a guest's connection
-    {SYS_close, RUN, ANY, 0, 0},                // streams, loaded files
-    {SYS_epoll_ctl, RUN, ANY, 0, 0},            // streams come and go
-    {SYS_epoll_create1, SETUP, ANY, 0, 0},      // the loop
-    {SYS_eventfd2, SETUP, ANY, 0, 0},           // doorbells
-    {SYS_poll, RUN, ANY, 0, 0},                 // last words on a full control socket
-    {SYS_clock_gettime, RUN, ANY, 0, 0},        // where the vDSO cannot answer
-    {SYS_getrandom, RUN, ANY, 0, 0},            // boot page, rng device, stack canaries
-    {SYS_fstat, SETUP, ANY, 0, 0},              // lengths of files
-    {SYS_newfstatat, SETUP, ANY, 0, 0},         // the same: glibc's fstat()
-    {SYS_fcntl, SETUP, EQUALS, 1, 4},           // F_SETFL: non-blocking
-    {SYS_mmap, RUN, NO_BITS, 2, PROT_EXEC},     // guest memory, thread stack, malloc
-    {SYS_mprotect, RUN, NO_BITS, 2, PROT_EXEC}, // stack guard, malloc
-    {SYS_munmap, RUN, ANY, 0, 0},               // thread stack, malloc, the end
-    {SYS_brk, RUN, ANY, 0, 0},                  // malloc
-    {SYS_madvise, RUN, ANY, 0, 0},              // a thread's end, malloc
-    {SYS_rt_sigaction, RUN, ANY, 0, 0},         // kick signal
-    {SYS_rt_sigprocmask, RUN, ANY, 0, 0},       // kick signal, thread start and end
-    {SYS_rt_sigreturn, RUN, ANY, 0, 0},         // kick signal
-    {SYS_tgkill, RUN, ANY, 0, 0},               // kick signal
-    {SYS_getpid, RUN, ANY, 0, 0},               // pthread_kill()
-    {SYS_gettid, RUN, ANY, 0, 0},               // pthread_kill()
-    {SYS_restart_syscall, RUN, ANY, 0, 0},      // after a stop signal
-    {SYS_clone, RUN, EQUALS, 0, THREAD_FLAGS},  // the vCPU thread
-    {SYS_clone3, RUN, NO_SUCH_CALL, 0, 0},      // its flags cannot be checked: glibc falls back to clone
-    {SYS_set_robust_list, RUN, ANY, 0, 0},      // a thread's start
-    {SYS_rseq, RUN, ANY, 0, 0},                 // a thread's start
-    {SYS_seccomp, SETUP, ANY, 0, 0},            // the next phase
-    {SYS_exit, RUN, ANY, 0, 0},                 // a thread's end
-    {SYS_exit_group, RUN, ANY, 0, 0},           // the end
+    {SYS_ioctl, RUN, ONE_OF, 1, 0, 0},                         // KVM: see requests
+    {SYS_futex, RUN, ANY, 0, 0, 0},                            // idle vCPU, locks
+    {SYS_epoll_pwait2, RUN, ANY, 0, 0, 0},                     // the loop
+    {SYS_read, RUN, ANY, 0, 0, 0},                             // eventfds, tap, streams
+    {SYS_write, RUN, ANY, 0, 0, 0},                            // eventfds, tap, streams, last words on stderr
+    {SYS_readv, RUN, ANY, 0, 0, 0},                            // tap, streams into guest buffers
+    {SYS_writev, RUN, ANY, 0, 0, 0},                           // tap, streams from guest buffers
+    {SYS_pread64, SETUP, ANY, 0, 0, 0},                        // ELF headers, log header
+    {SYS_pwrite64, RUN, ANY, 0, 0, 0},                         // log
+    {SYS_sendmsg, RUN, ANY, 0, 0, 0},                          // control socket, streams
+    {SYS_recvmsg, RUN, ANY, 0, 0, 0},                          // control socket, streams
+    {SYS_sendto, RUN, ANY, 0, 0, 0},                           // streams
+    {SYS_recvfrom, RUN, ANY, 0, 0, 0},                         // streams
+    {SYS_socketpair, RUN, ANY, 0, 0, 0},                       // a guest's connection
+    {SYS_shutdown, RUN, ANY, 0, 0, 0},                         // a guest's connection
+    {SYS_close, RUN, ANY, 0, 0, 0},                            // streams, loaded files
+    {SYS_epoll_ctl, RUN, ANY, 0, 0, 0},                        // streams come and go
+    {SYS_epoll_create1, SETUP, ANY, 0, 0, 0},                  // the loop
+    {SYS_eventfd2, SETUP, ANY, 0, 0, 0},                       // doorbells
+    {SYS_poll, RUN, ANY, 0, 0, 0},                             // last words on a full control socket
+    {SYS_clock_gettime, RUN, ANY, 0, 0, 0},                    // where the vDSO cannot answer
+    {SYS_getrandom, RUN, ANY, 0, 0, 0},                        // boot page, rng device, stack canaries
+    {SYS_fstat, SETUP, ANY, 0, 0, 0},                          // lengths of files
+    {SYS_newfstatat, SETUP, ANY, 0, 0, 0},                     // the same: glibc's fstat()
+    {SYS_fcntl, SETUP, EQUALS, 1, 4, 0},                       // F_SETFL: non-blocking
+    {SYS_mmap, RUN, NO_BITS, 2, PROT_EXEC, 0},                 // guest memory, thread stack, malloc
+    {SYS_mprotect, RUN, NO_BITS, 2, PROT_EXEC, 0},             // stack guard, malloc
+    {SYS_munmap, RUN, ANY, 0, 0, 0},                           // thread stack, malloc, the end
+    {SYS_brk, RUN, ANY, 0, 0, 0},                              // malloc
+    {SYS_madvise, RUN, ANY, 0, 0, 0},                          // a thread's end, malloc
+    {SYS_rt_sigaction, RUN, ANY, 0, 0, 0},                     // kick signal
+    {SYS_rt_sigprocmask, RUN, ANY, 0, 0, 0},                   // kick signal, thread start and end
+    {SYS_rt_sigreturn, RUN, ANY, 0, 0, 0},                     // kick signal
+    {SYS_tgkill, RUN, ANY, 0, 0, 0},                           // kick signal
+    {SYS_gettid, RUN, ANY, 0, 0, 0},                           // kick signal: whom
+    {SYS_getpid, RUN, ANY, 0, 0, 0},                           // kick signal: whom
+    {SYS_restart_syscall, RUN, ANY, 0, 0, 0},                  // after a stop signal
+    {SYS_clone, RUN, EQUALS, 0, THREAD_FLAGS, CLONE_DETACHED}, // the vCPU thread
+    {SYS_clone3, RUN, NO_SUCH_CALL, 0, 0, 0}, // its flags cannot be checked: glibc falls back to clone
+    {SYS_set_robust_list, RUN, ANY, 0, 0, 0}, // a thread's start
+    {SYS_rseq, RUN, ANY, 0, 0, 0},            // a thread's start
+    {SYS_seccomp, SETUP, ANY, 0, 0, 0},       // the next phase
+    {SYS_exit, RUN, ANY, 0, 0, 0},            // a thread's end
+    {SYS_exit_group, RUN, ANY, 0, 0, 0},      // the end
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     // The sanitizers' run time; such builds are for tests only.
-    {SYS_sigaltstack, RUN, ANY, 0, 0},
-    {SYS_sched_yield, RUN, ANY, 0, 0},
-    {SYS_prctl, RUN, ANY, 0, 0},
-    {SYS_readlink, RUN, ANY, 0, 0},
-    {SYS_openat, RUN, NO_SUCH_CALL, 0, 0},
-    {SYS_sched_getaffinity, RUN, ANY, 0, 0},
-    {SYS_getrlimit, RUN, ANY, 0, 0},
-    {SYS_prlimit64, RUN, ANY, 0, 0},
+    {SYS_sigaltstack, RUN, ANY, 0, 0, 0},
+    {SYS_sched_yield, RUN, ANY, 0, 0, 0},
+    {SYS_prctl, RUN, ANY, 0, 0, 0},
+    {SYS_readlink, RUN, ANY, 0, 0, 0},
+    {SYS_openat, RUN, NO_SUCH_CALL, 0, 0, 0},
+    {SYS_sched_getaffinity, RUN, ANY, 0, 0, 0},
+    {SYS_getrlimit, RUN, ANY, 0, 0, 0},
+    {SYS_prlimit64, RUN, ANY, 0, 0, 0},
 #endif
 };
 
@@ -172,61 +175,72 @@ static void emit_one_of(struct assembler *a, unsigned arg, enum sandbox_phase ph
     emit_return(a, SECCOMP_RET_ALLOW);
 }
 
-static unsigned rule_len(const struct rule *r, enum sandbox_phase phase)
+static void emit_check(struct assembler *a, const struct rule *r, enum sandbox_phase phase)
 {
     switch (r->check) {
-    case ONE_OF:
-        return count_requests(phase) + 3u;
-    case NO_BITS:
-    case EQUALS:
-        return 4;
     case ANY:
-    case NO_SUCH_CALL:
-        break;
-    }
-    return 1;
-}
-
-static void emit_rule(struct assembler *a, const struct rule *r, enum sandbox_phase phase)
-{
-    emit(a, BPF_JMP | BPF_JEQ | BPF_K, r->nr, 0, (uint8_t)rule_len(r, phase));
-    switch (r->check) {
-    case ANY:
-        emit_return(a, SECCOMP_RET_ALLOW);
         break;
     case NO_SUCH_CALL:
         emit_return(a, SECCOMP_RET_ERRNO | ENOSYS);
-        break;
+        return;
     case ONE_OF:
         emit_one_of(a, r->arg, phase);
-        break;
+        return;
     case NO_BITS:
         emit_load(a, arg_offset(r->arg));
         emit(a, BPF_JMP | BPF_JSET | BPF_K, r->value, 0, 1);
         emit_return(a, SECCOMP_RET_KILL_PROCESS);
-        emit_return(a, SECCOMP_RET_ALLOW);
         break;
     case EQUALS:
         emit_load(a, arg_offset(r->arg));
+        emit(a, BPF_ALU | BPF_AND | BPF_K, ~r->ignore, 0, 0);
         emit(a, BPF_JMP | BPF_JEQ | BPF_K, r->value, 1, 0);
         emit_return(a, SECCOMP_RET_KILL_PROCESS);
-        emit_return(a, SECCOMP_RET_ALLOW);
         break;
     }
+    emit_return(a, SECCOMP_RET_ALLOW);
+}
+
+// A search tree over sorted[0..n): few steps per call, and few for the kernel, which tries every number
+// beforehand.
+static void emit_tree(struct assembler *a, const struct rule *const *sorted, size_t n,
+                      enum sandbox_phase phase)
+{
+    if (n == 1) {
+        emit(a, BPF_JMP | BPF_JEQ | BPF_K, sorted[0]->nr, 1, 0);
+        emit_return(a, SECCOMP_RET_KILL_PROCESS);
+        emit_check(a, sorted[0], phase);
+        return;
+    }
+    const size_t half = n / 2;
+    // Jump offsets have 8 bits, BPF_JA's has 32: over the left half by the latter.
+    emit(a, BPF_JMP | BPF_JGE | BPF_K, sorted[half]->nr, 0, 1);
+    const unsigned short over = a->n;
+    emit(a, BPF_JMP | BPF_JA, 0, 0, 0);
+    emit_tree(a, sorted, half, phase);
+    if (over < PROGRAM_MAX)
+        a->code[over].k = (uint32_t)(a->n - over - 1);
+    emit_tree(a, sorted + half, n - half, phase);
 }
 
 static void assemble(struct assembler *a, enum sandbox_phase phase)
 {
+    const struct rule *sorted[ARRAY_LEN(rules)];
+    size_t n = 0;
+    for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
+        if (rules[i].last < (int)phase)
+            continue;
+        size_t at = n++;
+        for (; at > 0 && sorted[at - 1]->nr > rules[i].nr; at--)
+            sorted[at] = sorted[at - 1];
+        sorted[at] = &rules[i];
+    }
     a->n = 0;
     emit_load(a, offsetof(struct seccomp_data, arch));
     emit(a, BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0);
     emit_return(a, SECCOMP_RET_KILL_PROCESS);
     emit_load(a, offsetof(struct seccomp_data, nr));
-    // x32 calls have numbers of their own, with X32_BIT: no rule has one, so they end in the kill below.
-    for (size_t i = 0; i < ARRAY_LEN(rules); i++)
-        if (rules[i].last >= (int)phase)
-            emit_rule(a, &rules[i], phase);
-    emit_return(a, SECCOMP_RET_KILL_PROCESS);
+    emit_tree(a, sorted, n, phase); // x32 calls have numbers of their own, which no rule has
 }
 
 int sandbox_enter(enum sandbox_phase phase, struct err *err)
@@ -248,6 +262,11 @@ static int compare_fds(const void *a, const void *b)
     return *(const int *)a - *(const int *)b;
 }
 
+static int close_fds(unsigned first, unsigned last)
+{
+    return (int)syscall(SYS_close_range, first, last, 0); // musl has no wrapper
+}
+
 // Everything above stderr that is not kept.
 static int close_others(const int *keep, unsigned n, struct err *err)
 {
@@ -261,21 +280,19 @@ static int close_others(const int *keep, unsigned n, struct err *err)
     for (unsigned i = 0; i < n; i++) {
         if (sorted[i] < (int)first)
             continue; // -1, or a standard one
-        if ((unsigned)sorted[i] > first && close_range(first, (unsigned)sorted[i] - 1, 0) < 0)
+        if ((unsigned)sorted[i] > first && close_fds(first, (unsigned)sorted[i] - 1) < 0)
             return err_errno(err, -errno, "close other descriptors");
         first = (unsigned)sorted[i] + 1;
     }
-    if (close_range(first, ~0u, 0) < 0)
+    if (close_fds(first, ~0u) < 0)
         return err_errno(err, -errno, "close other descriptors");
     return 0;
 }
 
 static int drop_capabilities(struct err *err)
 {
-    // Bounding and ambient sets first, while there may be the right to; without it they are of no use to us
-    // either.
-    for (int cap = 0; cap <= CAP_LAST_CAP; cap++)
-        prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
+    // The bounding set stays as envpriv left it: it matters for execve() only, which no_new_privs and the
+    // filter rule out.
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
     struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
     const struct __user_cap_data_struct none[2] = {0};
@@ -286,12 +303,12 @@ static int drop_capabilities(struct err *err)
 
 static int lower_limit(int resource, uint64_t value, const char *name, struct err *err)
 {
-    struct rlimit limit;
+    struct rlimit limit; // by number: glibc's prototypes have an enum that musl lacks
     // envpriv may have set a tighter one, which cannot be raised.
-    if (getrlimit((__rlimit_resource_t)resource, &limit) == 0 && limit.rlim_max <= value)
+    if (syscall(SYS_prlimit64, 0, resource, NULL, &limit) == 0 && limit.rlim_max <= value)
         return 0;
     limit = (struct rlimit){.rlim_cur = value, .rlim_max = value};
-    if (setrlimit((__rlimit_resource_t)resource, &limit) < 0)
+    if (syscall(SYS_prlimit64, 0, resource, &limit, NULL) < 0)
         return err_errno(err, -errno, "lower the limit %s to %llu", name, (unsigned long long)value);
     return 0;
 }

@@ -38,6 +38,14 @@ static void on_kick(int sig)
         running->immediate_exit = 1;
 }
 
+// By number: pthread_kill() is a different system call in every C library, and the sandbox names them.
+static void kick(const struct vcpu *v)
+{
+    const pid_t tid = atomic_load(&v->tid);
+    if (tid)
+        syscall(SYS_tgkill, v->pid, tid, KICK_SIGNAL);
+}
+
 static struct fault_context fault_context(const struct vcpu *v)
 {
     return (struct fault_context){.vm = v->config.vm, .mem = v->config.mem, .kernel = &v->config.kernel};
@@ -320,7 +328,7 @@ bool vcpu_nudge(struct vcpu *v)
     if (!v->shared->pending || atomic_load(&v->idle) || atomic_load(&v->ended))
         return false;
     if (!v->shared->in_kernel)
-        pthread_kill(v->thread, KICK_SIGNAL);
+        kick(v);
     return true;
 }
 
@@ -360,9 +368,11 @@ static void *vcpu_main(void *arg)
     sigemptyset(&kick);
     sigaddset(&kick, KICK_SIGNAL);
     pthread_sigmask(SIG_UNBLOCK, &kick, NULL);
+    atomic_store(&v->tid, gettid());
     outcome_exit(&v->outcome, 0, "stopped by the host");
     while (!atomic_load(&v->stopping) && run_once(v))
         continue;
+    atomic_store(&v->tid, 0);
     atomic_store(&v->ended, true);
     signal_io_thread(v);
     return NULL;
@@ -372,6 +382,7 @@ int vcpu_init(struct vcpu *v, const struct vcpu_config *config, struct err *err)
 {
     memset(v, 0, sizeof *v);
     v->config = *config;
+    v->pid = getpid();
     v->shared = guest_memory_at(config->mem, CELL_SHARED_GPA, sizeof *v->shared);
     if (!v->shared)
         return err_set(err, -EINVAL, "memory does not reach to the shared page");
@@ -407,7 +418,7 @@ void vcpu_stop(struct vcpu *v)
     atomic_store(&v->stopping, true);
     atomic_store(&v->wake, 1);
     syscall(SYS_futex, &v->wake, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0);
-    pthread_kill(v->thread, KICK_SIGNAL);
+    kick(v);
     pthread_join(v->thread, NULL);
     v->started = false;
 }

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "clock.h"
 #include "kvm.h"
@@ -29,6 +30,8 @@ struct vcpu {
     struct cell_shared *shared;
     pthread_t thread;
     bool started;
+    pid_t pid;
+    atomic_int tid;            // 0: not running yet, or no more
     atomic_uint idle;          // asleep in idle, or about to be
     atomic_uint wake;          // futex: why it must not sleep on
     atomic_bool stopping;      // the I/O thread wants the thread to end

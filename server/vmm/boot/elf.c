@@ -10,6 +10,10 @@
 
 #define PHNUM_MAX 64u
 
+#ifndef EM_LOONGARCH
+#define EM_LOONGARCH 258
+#endif
+
 // What a file is that does not begin like an ELF file: the first match names it.
 static const struct {
     const char *magic;

@@ -93,6 +93,7 @@ BODY(setup_dupfd, SANDBOX_SETUP, syscall(SYS_fcntl, 0, F_DUPFD, 100))
 
 static void use_what_a_running_vm_needs(void)
 {
+    const pid_t self = getpid();
     enter(SANDBOX_RUN);
     int pair[2];
     syscall(SYS_socketpair, AF_UNIX, SOCK_STREAM, 0, pair);
@@ -104,7 +105,7 @@ static void use_what_a_running_vm_needs(void)
     syscall(SYS_ioctl, -1, KVM_GET_SREGS, 0);
     syscall(SYS_mmap, NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     syscall(SYS_getrandom, &c, 1, 0);
-    syscall(SYS_tgkill, getpid(), gettid(), 0);
+    syscall(SYS_tgkill, self, gettid(), 0);
 }
 
 static void use_what_setup_needs(void)
