@@ -64,8 +64,6 @@ int verb_explain(struct cli *cli, int argc, char **argv)
         format_json(reply.body);
     else
         print_explanation(reply.body);
-    const char *decision = json_string_value(json_object_get(reply.body, "decision"));
-    rc = decision && strcmp(decision, "allow") == 0 ? CLI_OK : CLI_REFUSED;
     api_reply_done(&reply);
-    return rc;
+    return 0;
 }
