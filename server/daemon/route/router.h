@@ -77,15 +77,17 @@ struct router_operator_cb {
 };
 
 // Submits for host/operator; `from` is ignored. *ret_handle names the call until on_reply (0: nothing to wait
-// for); set before on_receipt is called. 0, or -ENOMEM with no callback called.
+// for); it is set before on_receipt is called and must live until then. 0, or -ENOMEM with no callback
+// called.
 int router_submit_operator(struct router *r, const struct envelope *untrusted_envelope,
                            const struct router_operator_cb *cb, void *arg, uint64_t *ret_handle);
 // The operator went away: on_reply will not be called. Unknown handles are fine.
 void router_operator_cancel(struct router *r, uint64_t handle);
 
-// What would become of a message, without sending it or taking a token: on_answer is called once, before this
-// returns, with what was asked for the receiver that would be tried first, and the truth, not what the sender
-// would be told. from: with its tenant. For operators only.
+// What the policy would decide, without sending anything or taking a token: on_answer is called once, before
+// this returns, with what was asked and the answer. For a service it is asked about the server whose turn it
+// is; an environment or a service that is not there is asked about by its name alone. from: with its tenant.
+// For operators only: senders may not be told as much.
 typedef void router_peek_cb(void *arg, const struct mediate_question *q, const struct mediate_decision *d);
 void router_peek(struct router *r, const struct address *from, const struct address *to, const char *subject,
                  enum message_kind kind, uint64_t body_bytes, router_peek_cb *on_answer, void *arg);

@@ -1,0 +1,51 @@
+// Reply capabilities: who may reply to which call, once, and until when. A call that the policy permitted
+// makes one; the reply, the deadline, or the end of one side takes it away. Used by the router's files only.
+#pragma once
+
+#include <event2/event.h>
+
+#include "route/directory.h"
+
+struct router;
+
+struct call {
+    struct table_node by_id, by_handle;
+    LIST_ENTRY(call) in_caller, in_callee;
+    struct router *router;
+    uint64_t handle;
+    struct id id;
+    struct environment *caller; // NULL: an operator
+    struct environment *callee;
+    struct event *timer;
+    uint64_t deadline_ms;
+    bool answering; // a reply is on its way into the caller's mailbox
+    // Of an operator: NULL once cancelled.
+    void (*on_reply)(void *arg, const struct envelope *reply);
+    void *arg;
+};
+
+struct calls {
+    struct siphash_key key;
+    struct table by_id, by_handle;
+    uint64_t handles;
+};
+
+int calls_init(struct calls *c);  // 0 or -ENOMEM
+void calls_done(struct calls *c); // frees what still waits, without a callback
+
+// caller NULL: an operator, whose on_reply is set by the caller of this. The deadline takes the call away by
+// itself. NULL: no memory.
+struct call *calls_add(struct router *r, const struct id *id, struct environment *caller,
+                       struct environment *callee, uint64_t deadline_ms, uint64_t now_ms);
+void calls_remove(struct call *call);
+// Ends a call without a reply: an operator is told.
+void calls_end(struct call *call);
+// Ends every call that e made or was to answer.
+void calls_end_all(struct environment *e);
+
+struct call *calls_find_handle(const struct calls *c, uint64_t handle);
+// The call of that id that the caller (NULL: operators) waits on.
+struct call *calls_find_made(const struct calls *c, const struct environment *caller, const struct id *id);
+// The call of that id that callee may answer and that `to` made.
+struct call *calls_find_served(const struct calls *c, const struct environment *callee, const struct id *id,
+                               const struct address *to);

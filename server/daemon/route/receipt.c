@@ -1,0 +1,56 @@
+// What senders are told. To a tenant a refusal must say nothing that its policy does not let it know; an
+// operator gets the reason.
+#include <stdio.h>
+#include <string.h>
+
+#include "route/router_internal.h"
+
+void router_count(struct router *r, struct environment *sender, enum receipt_code told)
+{
+    struct router_stats *stats[] = {&r->stats, sender ? &sender->stats : NULL};
+    for (size_t i = 0; i < 2 && stats[i]; i++) {
+        if (told == RECEIPT_ACCEPTED)
+            stats[i]->accepted++;
+        else
+            stats[i]->refused[told]++;
+    }
+}
+
+// Between tenants "denied" and "no-such-environment" must not tell what exists. So a refusal is what it would
+// be if the target were not there: no-such-environment where the policy allows the sender to address that
+// name, denied otherwise. An environment that exists and is denied because of what it is, by its labels say,
+// then looks like one that is not.
+enum receipt_code router_may_tell(const struct router *r, const struct mediate_question *q,
+                                  const struct mediate_decision *d)
+{
+    bool hides = d->code == RECEIPT_DENIED || d->code == RECEIPT_NO_SUCH_ENVIRONMENT;
+    if (!hides || strcmp(q->source.tenant, NAME_HOST) == 0 || strcmp(q->source.tenant, q->target.tenant) == 0)
+        return d->code;
+    struct mediate_question unknown = *q;
+    unknown.target.labels = NULL;
+    unknown.target.n_labels = 0;
+    if (q->service)
+        unknown.target.name = "";
+    struct mediate_decision would;
+    mediator_peek(r->mediator, &unknown, &would);
+    return would.code == RECEIPT_DENIED ? RECEIPT_DENIED : RECEIPT_NO_SUCH_ENVIRONMENT;
+}
+
+void router_fill_receipt(const struct router *r, bool for_operator, const struct mediate_decision *d,
+                         enum receipt_code told, struct router_receipt *receipt)
+{
+    char id[ID_TEXT_CAP];
+    id_format(&receipt->id, id);
+    receipt->code = told;
+    if (!for_operator || told == RECEIPT_ACCEPTED) {
+        snprintf(receipt->detail, sizeof receipt->detail, "%s: message %s", receipt_code_name(told), id);
+        return;
+    }
+    struct policy_rule_view rule;
+    const struct policy *policy = mediator_policy(r->mediator);
+    if (policy && policy_revision(policy) == d->revision && policy_rule_at(policy, d->rule, &rule))
+        snprintf(receipt->detail, sizeof receipt->detail, "%s: %s:%u: %.*s", mediate_reason_text(d->reason),
+                 rule.file, rule.line, (int)(rule.len < 128 ? rule.len : 128), rule.text);
+    else
+        snprintf(receipt->detail, sizeof receipt->detail, "%s", mediate_reason_text(d->reason));
+}

@@ -1,0 +1,171 @@
+// The router itself: made, told which environments there are, counted, ended. What happens to a message
+// begins in submit.c.
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "route/router_internal.h"
+
+#define SWEEP_S          1
+#define MAILBOX_MESSAGES (1u << 16) // the most that a mailbox is built for
+
+void router_config_default(struct router_config *ret)
+{
+    *ret = (struct router_config){
+        .body_max_bytes = ENVELOPE_BODY_DEFAULT,
+        .mailbox_messages_max = 1000,
+        .mailbox_bytes_max = 8u << 20,
+        .total_bytes_max = 256u << 20,
+        .rate_per_s = 20000,
+        .rate_burst = 20000,
+        .calls_max = 256,
+        .call_timeout_ms = 30000,
+        .call_timeout_max_ms = 3600 * 1000,
+    };
+}
+
+static uint32_t at_most(uint32_t value, uint32_t max)
+{
+    return value < max ? value : max;
+}
+
+// Limits that would make no sense together are brought into line: a mailbox holds at least one message.
+static struct router_config sane(const struct router_config *config)
+{
+    struct router_config c = *config;
+    c.body_max_bytes = at_most(c.body_max_bytes, ENVELOPE_BODY_MAX);
+    c.mailbox_messages_max = at_most(c.mailbox_messages_max ? c.mailbox_messages_max : 1, MAILBOX_MESSAGES);
+    if (c.mailbox_bytes_max < c.body_max_bytes + ENVELOPE_OVERHEAD_MAX)
+        c.mailbox_bytes_max = c.body_max_bytes + ENVELOPE_OVERHEAD_MAX;
+    c.rate_per_s = at_most(c.rate_per_s, POLICY_RATE_MAX);
+    c.rate_burst = at_most(c.rate_burst ? c.rate_burst : 1, POLICY_RATE_MAX);
+    return c;
+}
+
+static void on_sweep(evutil_socket_t fd, short events, void *arg)
+{
+    (void)fd;
+    (void)events;
+    struct router *r = arg;
+    uint64_t now_ms = r->ops->realtime_ms(r->ops_arg);
+    struct environment *e;
+    LIST_FOREACH(e, &r->directory.all, link)
+    {
+        e->mailbox->ops->expire(e->mailbox, now_ms);
+    }
+}
+
+struct router *router_new(struct event_base *base, const struct router_config *config,
+                          const struct router_ops *ops, void *arg, struct mediator *mediator)
+{
+    struct router *r = calloc(1, sizeof *r);
+    if (!r)
+        return NULL;
+    r->base = base;
+    r->config = sane(config);
+    r->ops = ops;
+    r->ops_arg = arg;
+    r->mediator = mediator;
+    r->key = siphash_key_random();
+    r->budget.bytes_max = r->config.total_bytes_max;
+    LIST_INIT(&r->directory.all);
+    if (directory_init(&r->directory) < 0 || calls_init(&r->calls) < 0)
+        goto fail;
+    const struct timeval every = {.tv_sec = SWEEP_S};
+    r->sweep = event_new(base, -1, EV_PERSIST, on_sweep, r);
+    if (r->sweep && event_add(r->sweep, &every) == 0)
+        return r;
+fail:
+    router_free(r);
+    return NULL;
+}
+
+void router_free(struct router *r)
+{
+    if (!r)
+        return;
+    if (r->sweep)
+        event_free(r->sweep);
+    calls_done(&r->calls);
+    directory_done(&r->directory);
+    free(r);
+}
+
+const struct router_config *router_get_config(const struct router *r)
+{
+    return &r->config;
+}
+
+int router_environment_added(struct router *r, const char *tenant, const char *name)
+{
+    if (!name_valid(tenant, strlen(tenant)) || !name_valid(name, strlen(name)) ||
+        strcmp(tenant, NAME_HOST) == 0)
+        return -EINVAL;
+    if (directory_find(&r->directory, tenant, name))
+        return -EEXIST;
+    const struct mailbox_limits limits = {
+        .messages_max = r->config.mailbox_messages_max,
+        .bytes_max = r->config.mailbox_bytes_max,
+        .window = DEDUP_WINDOW,
+        .budget = &r->budget,
+    };
+    struct mailbox *mailbox = mailbox_memory_new(&limits);
+    if (!mailbox)
+        return -ENOMEM;
+    if (directory_add(&r->directory, tenant, name, mailbox))
+        return 0;
+    mailbox->ops->close(mailbox);
+    return -ENOMEM;
+}
+
+int router_environment_removed(struct router *r, const char *tenant, const char *name)
+{
+    struct environment *e = directory_find(&r->directory, tenant, name);
+    if (!e)
+        return -ENOENT;
+    struct endpoint *ep = e->endpoint;
+    if (ep) {
+        e->endpoint = NULL;
+        ep->cb->on_removed(ep->arg);
+        free(ep);
+    }
+    struct mailbox_stats mailbox;
+    e->mailbox->ops->get_stats(e->mailbox, &mailbox);
+    r->stats.expired += mailbox.expired; // router_get_stats() adds only those of mailboxes that are there
+    directory_remove(&r->directory, e);  // before operators hear of their calls, and try again
+    calls_end_all(e);
+    environment_free(e);
+    return 0;
+}
+
+static void add_mailbox(struct router_stats *stats, const struct environment *e)
+{
+    struct mailbox_stats mailbox;
+    e->mailbox->ops->get_stats(e->mailbox, &mailbox);
+    stats->expired += mailbox.expired;
+    stats->depth += mailbox.messages;
+    stats->depth_bytes += mailbox.bytes;
+}
+
+void router_get_stats(const struct router *r, struct router_stats *ret)
+{
+    *ret = r->stats;
+    ret->calls_waiting = r->calls.by_handle.n_nodes;
+    struct environment *e;
+    LIST_FOREACH(e, &r->directory.all, link)
+    {
+        add_mailbox(ret, e);
+    }
+}
+
+int router_environment_stats(const struct router *r, const char *tenant, const char *name,
+                             struct router_stats *ret)
+{
+    const struct environment *e = directory_find(&r->directory, tenant, name);
+    if (!e)
+        return -ENOENT;
+    *ret = e->stats;
+    ret->calls_waiting = e->n_calls_made;
+    add_mailbox(ret, e);
+    return 0;
+}

@@ -1,0 +1,55 @@
+// What the router's files share. Sessions and the rest of envd include router.h and endpoint.h instead.
+#pragma once
+
+#include "route/calls.h"
+#include "route/directory.h"
+#include "route/router.h"
+
+#define DEDUP_WINDOW                                                                                         \
+    1024 // ids that a mailbox remembers, and replies that an environment is known to have sent
+
+struct router {
+    struct event_base *base;
+    struct router_config config;
+    const struct router_ops *ops;
+    void *ops_arg;
+    struct mediator *mediator;
+    struct siphash_key key;
+    struct directory directory;
+    struct calls calls;
+    struct mailbox_budget budget;
+    struct event *sweep; // drops what expired in mailboxes that nobody reads
+    struct router_stats stats;
+};
+
+struct endpoint {
+    struct router *router;
+    struct environment *environment;
+    const struct endpoint_cb *cb;
+    void *arg;
+};
+
+// submit.c. sender NULL: an operator; on_reply and ret_handle are only an operator's. 0, or -ENOMEM and done
+// is not called.
+struct submit {
+    struct environment *sender;
+    const struct envelope *untrusted_envelope;
+    router_receipt_cb *done;
+    void (*on_reply)(void *arg, const struct envelope *reply);
+    void *arg;
+    uint64_t *ret_handle;
+};
+int router_submit(struct router *r, const struct submit *what);
+
+// receipt.c. Counts what the sender (NULL: an operator) was told.
+void router_count(struct router *r, struct environment *sender, enum receipt_code told);
+// Fills the receipt's code and detail: the reason for an operator, only the code and the id for a tenant.
+void router_fill_receipt(const struct router *r, bool for_operator, const struct mediate_decision *d,
+                         enum receipt_code told, struct router_receipt *receipt);
+// What the sender of q may be told: d->code, but across tenants a refusal says nothing of what exists.
+enum receipt_code router_may_tell(const struct router *r, const struct mediate_question *q,
+                                  const struct mediate_decision *d);
+
+// question.c. The party that an environment is, with what the rest of envd knows of it.
+void router_describe(const struct router *r, const char *tenant, const char *name, struct mediate_party *ret,
+                     const char **ret_image);

@@ -1,0 +1,84 @@
+// What the session's files share: session.c (life), session_io.c (bytes), session_frames.c (what each frame
+// does).
+#pragma once
+
+#include <event2/buffer.h>
+#include <event2/event.h>
+#include <sys/queue.h>
+
+#include "proto/agent.h"
+#include "route/endpoint.h"
+#include "route/session.h"
+
+#define SESSION_REASON_CAP 160
+
+enum session_state {
+    SESSION_GREETING, // waits for HELLO
+    SESSION_READY,
+    SESSION_CLOSING, // over; freed when the last call into it returns
+    SESSION_STATE_COUNT
+};
+
+// A message whose receipt is owed. It outlives the session when the receipt is late.
+struct pending {
+    LIST_ENTRY(pending) link;
+    struct session *session; // NULL: the session is gone
+    uint32_t tag;
+};
+
+struct session {
+    enum session_state state;
+    unsigned busy;    // calls into the session that have not returned
+    bool told;        // on_closed is not owed any more
+    const char *doom; // why the session must end, found where it could not be ended
+    char reason[SESSION_REASON_CAP];
+
+    struct router *router;
+    struct endpoint *endpoint;
+    char tenant[NAME_CAP], name[NAME_CAP];
+    struct session_config config;
+    const struct session_cb *cb;
+    void *cb_arg;
+
+    int fd;
+    struct event *readable, *writable; // armed by session_arm() alone
+    struct event *wake;                // something happened outside: mail, receipts, doom
+    struct event *again;               // whole frames are left for the next round
+    struct event *timer;               // HELLO's deadline, then the watch over silence
+    struct evbuffer *in, *out;
+    size_t discard;      // bytes of an oversized message that are still to be thrown away
+    size_t frame_max;    // longest payload that is taken in
+    uint64_t last_in_ns; // when the agent last sent a byte
+    bool pinged;         // it was asked since
+    bool blocked;        // the socket took no more
+    bool stalled;        // frames may be left in the input that could not be served
+    uint32_t credit;
+    uint32_t n_pending;
+    LIST_HEAD(, pending) pending;
+    struct session_stats stats;
+};
+
+// session.c: the one way to end; format gives the reason. Everything stops at once, the rest when the call
+// returns.
+__attribute__((format(printf, 2, 3))) void session_fail(struct session *s, const char *format, ...);
+// Around every call that comes from outside. leave: delivers, flushes, arms, or ends what failed.
+void session_enter(struct session *s);
+void session_leave(struct session *s);
+
+// session_io.c
+// Serves whole frames of the input, a round's worth; what is left has its turn after other sessions'.
+void session_serve(struct session *s);
+// Takes in what the socket has.
+void session_fill(struct session *s);
+// Delivers as credit and the output's cap allow, and writes.
+void session_flush(struct session *s);
+// The only place that arms the descriptor's events.
+void session_arm(struct session *s);
+void session_push(struct session *s, const struct agent_frame *f);
+
+// session_frames.c
+// Whether a frame of that type may come in this state.
+bool session_expects(const struct session *s, enum agent_frame_type type);
+void session_handle(struct session *s, const struct agent_frame *f);
+// An announced payload is longer than frame_max and will be thrown away; id is what its envelope begins with.
+void session_handle_oversized(struct session *s, const struct agent_header *h, const struct id *id);

@@ -1,0 +1,147 @@
+// Into the mailboxes and out with the receipt. A put may finish later, so everything that is needed then is
+// in the submission; the receipt goes out, once, when the last put is done.
+#include <errno.h>
+#include <stdlib.h>
+
+#include "route/submission.h"
+
+// One receiver's put. The environment outlives it: closing a mailbox first finishes what is pending.
+struct put {
+    struct submission *submission;
+    struct environment *target;
+};
+
+void submission_record(struct submission *s, const struct mediate_question *q,
+                       const struct mediate_decision *d, enum receipt_code told)
+{
+    struct mediate_question as_addressed;
+    if (s->n_recorded++ >= RECORDS_PER_MESSAGE)
+        return;
+    if (!q) {
+        submission_question(s, NULL, &as_addressed);
+        q = &as_addressed;
+    }
+    mediator_record(s->router->mediator, &s->receipt.id, s->now_ms, q, d, told);
+}
+
+// A capability that was not used up goes on waiting for its reply; one that was made for a message that did
+// not go out must not let anybody reply.
+static void settle_calls(struct submission *s, enum receipt_code told)
+{
+    struct router *r = s->router;
+    struct call *made = calls_find_handle(&r->calls, s->call_handle);
+    if (made && made->caller && told == RECEIPT_UNKNOWN_OUTCOME) {
+        // It may have gone out, and its reply is welcome.
+    } else if (made && told != RECEIPT_ACCEPTED) {
+        made->on_reply = NULL;
+        calls_remove(made);
+    } else if (made && !made->caller) {
+        made->on_reply = s->what.on_reply;
+        made->arg = s->what.arg;
+        *s->what.ret_handle = made->handle;
+    }
+    struct call *answered = calls_find_handle(&r->calls, s->reply_to);
+    if (answered && told != RECEIPT_ACCEPTED)
+        answered->answering = false;
+}
+
+// The reply is where it should be: nobody may reply again. An operator gets it now.
+static void finish_reply(struct submission *s)
+{
+    struct call *call = calls_find_handle(&s->router->calls, s->reply_to);
+    if (!call)
+        return;
+    void (*on_reply)(void *arg, const struct envelope *reply) = call->on_reply;
+    void *arg = call->arg;
+    if (!seen_has(call->callee->replies_sent, s->dedup_key))
+        seen_add(call->callee->replies_sent, s->dedup_key);
+    calls_remove(call);
+    if (on_reply)
+        on_reply(arg, &s->envelope);
+}
+
+static void finish(struct submission *s, const struct mediate_decision *d, enum receipt_code told)
+{
+    struct router *r = s->router;
+    bool by_operator = !s->what.sender;
+    settle_calls(s, told);
+    router_count(r, by_operator ? NULL : directory_find(&r->directory, s->from.tenant, s->from.name), told);
+    r->stats.duplicates += told == RECEIPT_ACCEPTED && s->duplicate && !s->stored;
+    router_fill_receipt(r, by_operator, d, told, &s->receipt);
+    s->what.done(s->what.arg, &s->receipt);
+    if (told == RECEIPT_ACCEPTED)
+        finish_reply(s);
+    message_unref(s->message);
+    free(s);
+}
+
+void submission_refuse_by(struct submission *s, const struct mediate_question *q,
+                          const struct mediate_decision *d)
+{
+    struct mediate_question as_addressed;
+    if (!q) {
+        submission_question(s, NULL, &as_addressed);
+        q = &as_addressed;
+    }
+    enum receipt_code told = router_may_tell(s->router, q, d);
+    submission_record(s, q, d, told);
+    finish(s, d, told);
+}
+
+void submission_refuse(struct submission *s, enum receipt_code code, enum mediate_reason reason)
+{
+    const struct mediate_decision d = {.code = code, .reason = reason, .rule = POLICY_RULE_NONE};
+    submission_record(s, NULL, &d, code);
+    finish(s, &d, code);
+}
+
+static void put_is_done(struct submission *s)
+{
+    if (--s->n_pending > 0)
+        return;
+    const struct mediate_decision accepted = {.code = RECEIPT_ACCEPTED, .rule = POLICY_RULE_NONE};
+    if (s->stored || s->duplicate)
+        finish(s, &accepted, RECEIPT_ACCEPTED);
+    else if (s->unknown)
+        submission_refuse(s, RECEIPT_UNKNOWN_OUTCOME, MEDIATE_REASON_MAILBOX);
+    else
+        submission_refuse(s, RECEIPT_MAILBOX_FULL, MEDIATE_REASON_MAILBOX);
+}
+
+static void on_put_done(void *arg, enum mailbox_outcome outcome)
+{
+    struct put *p = arg;
+    struct submission *s = p->submission;
+    struct endpoint *ep = p->target->endpoint;
+    free(p);
+    s->stored = s->stored || outcome == MAILBOX_STORED;
+    s->duplicate = s->duplicate || outcome == MAILBOX_DUPLICATE;
+    s->unknown = s->unknown || outcome == MAILBOX_UNKNOWN;
+    if (outcome == MAILBOX_STORED && ep)
+        ep->cb->on_mail(ep->arg);
+    put_is_done(s);
+}
+
+int submission_put(struct submission *s, struct environment *target)
+{
+    if (!s->message && !(s->message = message_new(&s->envelope, s->dedup_key)))
+        return -ENOMEM;
+    struct put *p = malloc(sizeof *p);
+    if (!p)
+        return -ENOMEM;
+    *p = (struct put){.submission = s, .target = target};
+    s->n_pending++;
+    target->mailbox->ops->put(target->mailbox, s->message, s->now_ms, on_put_done, p);
+    return 0;
+}
+
+void submission_close(struct submission *s)
+{
+    if (s->n_pending > 1) { // what others own may be gone when the last put is done
+        s->sender = NULL;
+        s->source.labels = NULL;
+        s->source.n_labels = 0;
+        s->image = NULL;
+    }
+    put_is_done(s);
+}

@@ -1,0 +1,48 @@
+// A message between its arrival and its receipt. Used by submit.c (what is checked, who decides), choose.c
+// (which receivers) and store.c (into mailboxes, and the receipt).
+#pragma once
+
+#include "route/router_internal.h"
+
+#define RECORDS_PER_MESSAGE 16 // of an event with more receivers, the first ones' decisions are remembered
+
+struct submission {
+    struct router *router;
+    struct environment
+        *sender; // NULL: an operator, or, once submission_close() returned, not looked at any more
+    struct submit what;
+    struct router_receipt receipt;
+    struct envelope envelope; // as it will be delivered; its strings are the sender's or below
+    struct address from, to;  // with their tenants
+    char from_text[ADDRESS_CAP], to_text[ADDRESS_CAP];
+    char subject[SUBJECT_CAP];
+    struct mediate_party source; // labels and image: until submission_close()
+    const char *image;
+    uint64_t now_ms, now_ns;
+    uint64_t dedup_key;
+    struct message *message;
+    uint64_t call_handle; // the capability that this message made; 0: none, or it was there before
+    uint64_t reply_to;    // the capability that this message uses
+    unsigned n_pending;   // puts that are not done, and one for as long as more may come
+    unsigned n_recorded;
+    bool stored, duplicate, unknown;
+};
+
+// choose.c: decides and puts the message where it may go, or refuses it.
+void submission_route(struct submission *s);
+// The question about one receiver; target NULL: as addressed, nobody is there.
+void submission_question(const struct submission *s, struct environment *target,
+                         struct mediate_question *ret);
+
+// store.c
+// Ends the submission with a refusal that is not a rule's.
+void submission_refuse(struct submission *s, enum receipt_code code, enum mediate_reason reason);
+// Ends it with a decision, and records it. q NULL: as addressed.
+void submission_refuse_by(struct submission *s, const struct mediate_question *q,
+                          const struct mediate_decision *d);
+void submission_record(struct submission *s, const struct mediate_question *q,
+                       const struct mediate_decision *d, enum receipt_code told);
+// Puts the message into a receiver's mailbox. -ENOMEM.
+int submission_put(struct submission *s, struct environment *target);
+// No more puts will come: ends the submission when all are done.
+void submission_close(struct submission *s);
