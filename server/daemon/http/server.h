@@ -71,7 +71,8 @@ struct http_server_stats {
     uint32_t connections;  // now
 };
 
-// 0 and *ret, or -errno. -EINVAL names the first bad route.
+// 0 and *ret, or -errno. -EINVAL names the first bad route. SIGPIPE is ignored in the whole process from then
+// on.
 int http_server_new(const struct http_server_config *config, struct http_server **ret, struct err *err);
 // Closes listeners and connections; on_gone of running requests is called. Accepts NULL.
 void http_server_free(struct http_server *server);
