@@ -27,7 +27,7 @@
 #define NET_QUEUE_SIZE        256u
 #define NET_BUDGET            64u // frames per round and direction
 #define NET_BURST_PACKETS_MIN 64u
-#define NET_BURST_BITS_MIN    (8u * 65536u)
+#define NET_BURST_BITS_MIN    (8ull * 65536u)
 
 enum { RX = 0, TX = 1 };
 
@@ -98,9 +98,8 @@ static void link_down(struct virtio_net *net)
 static enum virtio_served transmit_frame(struct virtio_net *net, const struct ring_chain *chain,
                                          size_t frame_bytes)
 {
-    static const uint8_t no_offload[NET_HEADER_BYTES];
-    struct iovec iov[1 + RING_SIZE_MAX] = {
-        {.iov_base = (void *)(uintptr_t)no_offload, .iov_len = NET_HEADER_BYTES}};
+    uint8_t no_offload[NET_HEADER_BYTES] = {0};
+    struct iovec iov[1 + RING_SIZE_MAX] = {{.iov_base = no_offload, .iov_len = NET_HEADER_BYTES}};
     uint64_t bytes;
     size_t n = ring_chain_readable(chain, NET_HEADER_BYTES, frame_bytes, iov + 1, RING_SIZE_MAX, &bytes);
     ssize_t rc = net->tap ? writev(net->options.tap_fd, iov, (int)(1 + n)) : -1;

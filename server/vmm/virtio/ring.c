@@ -154,7 +154,7 @@ int ring_pop(struct ring *ring, struct ring_chain *ret)
     if (n > ring->size)
         return ring_break(ring, "more requests available than the queue holds");
     uint16_t slot = ring->next_avail & (uint16_t)(ring->size - 1);
-    int rc = walk(ring, load_u16(ring->avail + AVAIL_RING + 2u * slot), ret);
+    int rc = walk(ring, load_u16(ring->avail + AVAIL_RING + 2ul * slot), ret);
     if (rc < 0)
         return rc;
     ring->next_avail++;

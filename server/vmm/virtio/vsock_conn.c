@@ -18,13 +18,12 @@
 #include "common/cleanup.h"
 
 struct input {
-    struct vsock_conn *conn;
     const struct vsock_packet *packet;
     const struct ring_chain *chain;
     uint64_t offset; // of the payload
 };
 
-typedef enum vsock_outcome action(const struct input *in);
+typedef enum vsock_outcome action(struct vsock_conn *conn, const struct input *in);
 
 struct cell {
     action *action; // NULL: a protocol error, which resets the connection
@@ -76,11 +75,11 @@ static uint64_t give(struct vsock_conn *conn, struct iovec *iov, size_t n, uint6
 {
     struct msghdr msg = {.msg_iov = iov, .msg_iovlen = n};
     ssize_t taken = conn->deaf ? (ssize_t)bytes : sendmsg(conn->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (taken < 0 && (errno == EAGAIN || errno == EINTR))
-        return 0;
-    if (taken < 0) {
+    if (taken < 0 && (errno == EPIPE || errno == ECONNRESET)) {
         conn->deaf = true;
         taken = (ssize_t)bytes;
+    } else if (taken < 0) { // full, or short of memory for the moment: EPOLLOUT says when to try again
+        return 0;
     }
     conn->credit.fwd_cnt += (uint32_t)taken;
     if (vsock_credit_update_due(&conn->credit))
@@ -91,8 +90,10 @@ static uint64_t give(struct vsock_conn *conn, struct iovec *iov, size_t n, uint6
 // Keeps the len bytes at offset of the chain until the socket takes them. The credit bounds the sum.
 static int hold(struct vsock_conn *conn, const struct ring_chain *chain, uint64_t offset, uint32_t len)
 {
-    if (!conn->held && !(conn->held = malloc(VSOCK_BUF_ALLOC)))
+    uint8_t *held = conn->held ? conn->held : malloc(VSOCK_BUF_ALLOC);
+    if (!held)
         return -ENOMEM;
+    conn->held = held;
     if (conn->held_start + conn->held_len + len > VSOCK_BUF_ALLOC) {
         memmove(conn->held, conn->held + conn->held_start, conn->held_len);
         conn->held_start = 0;
@@ -118,9 +119,8 @@ static enum vsock_outcome flush(struct vsock_conn *conn)
     return when_flushed(conn);
 }
 
-static enum vsock_outcome on_data(const struct input *in)
+static enum vsock_outcome on_data(struct vsock_conn *conn, const struct input *in)
 {
-    struct vsock_conn *conn = in->conn;
     uint32_t len = in->packet->len;
     if (!vsock_credit_received(&conn->credit, len))
         return VSOCK_RESET;
@@ -136,39 +136,40 @@ static enum vsock_outcome on_data(const struct input *in)
     return VSOCK_KEEP;
 }
 
-static enum vsock_outcome accept_request(const struct input *in)
+static enum vsock_outcome accept_request(struct vsock_conn *conn, const struct input *in)
 {
-    (void)in;
+    (void)conn, (void)in;
     return VSOCK_ACCEPT;
 }
 
-static enum vsock_outcome refuse(const struct input *in)
+static enum vsock_outcome refuse(struct vsock_conn *conn, const struct input *in)
 {
-    (void)in;
+    (void)conn, (void)in;
     return VSOCK_RESET;
 }
 
-static enum vsock_outcome drop(const struct input *in)
+static enum vsock_outcome drop(struct vsock_conn *conn, const struct input *in)
 {
-    (void)in;
+    (void)conn, (void)in;
     return VSOCK_DROP;
 }
 
-static enum vsock_outcome keep(const struct input *in)
+static enum vsock_outcome keep(struct vsock_conn *conn, const struct input *in)
+{
+    (void)conn, (void)in;
+    return VSOCK_KEEP;
+}
+
+static enum vsock_outcome answer_credit(struct vsock_conn *conn, const struct input *in)
 {
     (void)in;
+    conn->owes |= VSOCK_OWES_CREDIT_UPDATE;
     return VSOCK_KEEP;
 }
 
-static enum vsock_outcome answer_credit(const struct input *in)
+static enum vsock_outcome stop_reading(struct vsock_conn *conn, const struct input *in)
 {
-    in->conn->owes |= VSOCK_OWES_CREDIT_UPDATE;
-    return VSOCK_KEEP;
-}
-
-static enum vsock_outcome stop_reading(const struct input *in)
-{
-    struct vsock_conn *conn = in->conn;
+    (void)in;
     shutdown(conn->fd, SHUT_RD); // the host's writes fail from now on
     conn->ended = true;
     conn->readable = false;
@@ -219,15 +220,15 @@ static const struct cell protocol_error = {refuse, VSOCK_FREE};
 
 // Only here and in open and close is a state written. Connections come and go at guests' will: nothing is
 // logged.
-static enum vsock_outcome step(const struct input *in, enum vsock_event event)
+static enum vsock_outcome step(struct vsock_conn *conn, const struct input *in, enum vsock_event event)
 {
-    const struct cell *cell = &table[in->conn->state][event];
+    const struct cell *cell = &table[conn->state][event];
     if (!cell->action)
         cell = &protocol_error;
-    enum vsock_outcome outcome = cell->action(in);
+    enum vsock_outcome outcome = cell->action(conn, in);
     if (outcome != VSOCK_KEEP)
         return outcome; // the owner opens or closes it
-    in->conn->state = cell->next;
+    conn->state = cell->next;
     return VSOCK_KEEP;
 }
 
@@ -243,14 +244,14 @@ static const enum vsock_event event_of_op[] = {
     [VIRTIO_VSOCK_OP_CREDIT_REQUEST] = VSOCK_ON_CREDIT_REQUEST,
 };
 
-static enum vsock_outcome step_shutdown(const struct input *in)
+static enum vsock_outcome step_shutdown(struct vsock_conn *conn, const struct input *in)
 {
     enum vsock_outcome outcome = VSOCK_KEEP;
     uint32_t flags = in->packet->flags;
     if (flags & VIRTIO_VSOCK_SHUTDOWN_RCV)
-        outcome = step(in, VSOCK_ON_SHUTDOWN_RECEIVE);
+        outcome = step(conn, in, VSOCK_ON_SHUTDOWN_RECEIVE);
     if (outcome == VSOCK_KEEP && (flags & VIRTIO_VSOCK_SHUTDOWN_SEND))
-        outcome = step(in, VSOCK_ON_SHUTDOWN_SEND);
+        outcome = step(conn, in, VSOCK_ON_SHUTDOWN_SEND);
     return outcome;
 }
 
@@ -258,7 +259,7 @@ enum vsock_outcome vsock_conn_packet(struct vsock_conn *conn, const struct vsock
                                      enum vsock_verdict verdict, const struct ring_chain *chain,
                                      uint64_t offset)
 {
-    struct input in = {.conn = conn, .packet = packet, .chain = chain, .offset = offset};
+    struct input in = {.packet = packet, .chain = chain, .offset = offset};
     enum vsock_event event = verdict == VSOCK_GOOD ? event_of_op[packet->op] : VSOCK_ON_LIE;
     if (packet->op == VIRTIO_VSOCK_OP_RST)
         event = VSOCK_ON_RST; // whatever else it says
@@ -266,7 +267,8 @@ enum vsock_outcome vsock_conn_packet(struct vsock_conn *conn, const struct vsock
         event = VSOCK_ON_LIE;
     if (vsock_credit_free(&conn->credit) > 0)
         conn->credit_requested = false;
-    enum vsock_outcome outcome = event == VSOCK_ON_SHUTDOWN_RECEIVE ? step_shutdown(&in) : step(&in, event);
+    enum vsock_outcome outcome =
+        event == VSOCK_ON_SHUTDOWN_RECEIVE ? step_shutdown(conn, &in) : step(conn, &in, event);
     return outcome == VSOCK_KEEP ? when_flushed(conn) : outcome;
 }
 
@@ -338,6 +340,9 @@ static int output_data(struct vsock_conn *conn, const struct ring_chain *chain, 
                                    RING_SIZE_MAX, &bytes);
     ssize_t len = readv(conn->fd, iov, (int)n);
     if (len > 0) {
+        // A short read has emptied the socket, most likely; if not, epoll says so, unless it is not asked any
+        // more.
+        conn->readable = (uint64_t)len == bytes || conn->hung_up;
         conn->credit.tx_cnt += (uint32_t)len;
         return emit(conn, VIRTIO_VSOCK_OP_RW, 0, (uint32_t)len, ret);
     }

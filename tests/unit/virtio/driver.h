@@ -15,7 +15,7 @@
 
 #define DRIVER_MEMORY_BYTES (1u << 20)
 #define DRIVER_QUEUE_SIZE   16u
-#define DRIVER_QUEUE_GPA(q) (0x1000u * (1u + (q))) // descriptors at +0, available at +0x800, used at +0xa00
+#define DRIVER_QUEUE_GPA(q) (0x1000ull * (1u + (q))) // descriptors at +0, available at +0x800, used at +0xa00
 #define DRIVER_HEAP_GPA     0x8000u
 
 struct driver_buffer {

@@ -77,8 +77,9 @@ static int teardown(void **state)
 // A whole Ethernet frame of our type.
 static void make_frame(uint8_t *out, size_t len, uint8_t tag)
 {
+    static const uint8_t header[14] = {2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, ETHERTYPE >> 8, ETHERTYPE & 0xff};
     memset(out, tag, len);
-    memcpy(out, "\x02\0\0\0\0\x01\x02\0\0\0\0\x02\x88\xb5", 14);
+    memcpy(out, header, sizeof header);
 }
 
 static void a_frame_of_the_guest_appears_behind_the_tap(void **state)

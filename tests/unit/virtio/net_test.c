@@ -305,7 +305,7 @@ static void the_bit_rate_to_the_guest_is_limited(void **state)
     (void)state;
     uint16_t head;
     uint32_t len;
-    struct virtio_net_rate rate = {.bits_per_s = 8u * 65536u}; // 64 KiB at once, then 64 KiB/s
+    struct virtio_net_rate rate = {.bits_per_s = 8ull * 65536u}; // 64 KiB at once, then 64 KiB/s
     uint64_t gpa = driver_alloc(&driver, 2048);
     start(rate, (struct virtio_net_rate){0});
     driver_run_loop(&driver);
