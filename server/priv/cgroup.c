@@ -21,6 +21,7 @@
 #define SHARES_MIN      2u
 #define SHARES_MAX      262144u
 #define FILE_CAP        4096
+#define FILE_NAME_CAP   96  // "<vm id>/memory.memsw.limit_in_bytes"
 #define REMOVE_TRIES    400 // with the pause, two seconds
 #define REMOVE_PAUSE_MS 5
 
@@ -265,16 +266,17 @@ static void limit_text(enum limit_kind kind, const struct cgroup_limits *limits,
     snprintf(ret, 24, "%" PRIu64, values[kind]);
 }
 
-static int set_limits(const struct cgroups *cg, unsigned hierarchy, int group,
+static int set_limits(const struct cgroups *cg, unsigned hierarchy, const char *vm,
                       const struct cgroup_limits *limits, struct err *err)
 {
     for (unsigned n = 0; n < ARRAY_LEN(limit_files); n++) {
         const struct limit_file *f = &limit_files[n];
         if (f->version != cg->version || f->hierarchy != hierarchy)
             continue;
-        char text[24];
+        char text[24], file[FILE_NAME_CAP];
         limit_text(f->kind, limits, text);
-        int rc = write_file(group, f->file, text);
+        snprintf(file, sizeof file, "%s/%s", vm, f->file);
+        int rc = write_file(cg->base[hierarchy], file, text);
         if (rc < 0 && !f->optional)
             return err_errno(err, rc, "set %s to %s", f->file, text);
     }
@@ -286,13 +288,13 @@ static int make_in(struct cgroups *cg, unsigned n, const char *vm, const struct 
 {
     if (mkdirat(cg->base[n], vm, 0700) < 0)
         return err_errno(err, -errno, "make cgroup %s/%s", cg->name, vm);
-    _cleanup_close_ int group = openat(cg->base[n], vm, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    if (group < 0)
-        return err_errno(err, -errno, "open cgroup %s/%s", cg->name, vm);
-    int rc = set_limits(cg, n, group, limits, err);
+    int rc = set_limits(cg, n, vm, limits, err);
     if (rc < 0)
         return err_wrap(err, rc, "cgroup %s/%s", cg->name, vm);
-    e->fd[n] = cg->version == CGROUP_V2 ? take_fd(&group) : openat(group, "tasks", O_WRONLY | O_CLOEXEC);
+    char file[FILE_NAME_CAP];
+    snprintf(file, sizeof file, "%s/tasks", vm);
+    e->fd[n] = cg->version == CGROUP_V2 ? openat(cg->base[n], vm, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+                                        : openat(cg->base[n], file, O_WRONLY | O_CLOEXEC);
     if (e->fd[n] < 0)
         return err_errno(err, -errno, "open cgroup %s/%s", cg->name, vm);
     e->n = n + 1;

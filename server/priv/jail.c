@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -29,6 +30,12 @@
 
 #define DESCRIPTORS_MAX 256 // sockets of streams to envd, KVM's, the devices'
 #define SIGNALS_MAX     64
+
+// A descriptor where none that a child arranges for envvm (0..3) can replace it.
+static int above_the_childs(int fd)
+{
+    return fcntl(fd, F_DUPFD_CLOEXEC, VMCTL_FD + 1);
+}
 
 static int enter_cgroup(const struct jail *j, const struct jail_request *r)
 {
@@ -55,9 +62,11 @@ static int set_descriptors(const struct jail *j, const struct jail_request *r)
 static int leave_host(const struct jail *j, const struct jail_request *r)
 {
     (void)r;
-    if (setns(j->empty_root, CLONE_NEWNS) < 0)
+    int spare = j->n_spare_nets > 0 ? j->spare_nets[j->n_spare_nets - 1] : -1;
+    if (setns(j->empty_root, CLONE_NEWNS) < 0 || (spare >= 0 && setns(spare, CLONE_NEWNET) < 0))
         return -errno;
-    return unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0 ? -errno : 0;
+    const int new_net = spare >= 0 ? 0 : CLONE_NEWNET;
+    return unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | new_net) < 0 ? -errno : 0;
 }
 
 static int set_host_name(const struct jail *j, const struct jail_request *r)
@@ -190,7 +199,7 @@ static _Noreturn void child(const struct jail *j, const struct jail_request *r)
     child_fail(VMCTL_FD, "execute envvm", -errno);
 }
 
-int jail_spawn(const struct jail *j, const struct jail_request *r, pid_t *ret_pid, struct err *err)
+int jail_spawn(struct jail *j, const struct jail_request *r, pid_t *ret_pid, struct err *err)
 {
     struct clone_args args = {.flags = CLONE_NEWPID, .exit_signal = SIGCHLD};
     if (r->entry->version == CGROUP_V2) {
@@ -202,8 +211,28 @@ int jail_spawn(const struct jail *j, const struct jail_request *r, pid_t *ret_pi
         child(j, r);
     if (pid < 0)
         return err_errno(err, -errno, "start a process for envvm");
+    if (j->n_spare_nets > 0)
+        close(j->spare_nets[--j->n_spare_nets]); // the child's now
     *ret_pid = (pid_t)pid;
     return 0;
+}
+
+bool jail_wants_spare(const struct jail *j)
+{
+    return j->n_spare_nets < JAIL_SPARE_NETS;
+}
+
+void jail_make_spare(struct jail *j)
+{
+    if (!jail_wants_spare(j) || unshare(CLONE_NEWNET) < 0)
+        return;
+    int made = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    int fd = made < 0 ? -1 : above_the_childs(made);
+    cleanup_close(&made);
+    if (setns(j->host_net, CLONE_NEWNET) < 0)
+        abort(); // anything else would be done to the wrong network
+    if (fd >= 0)
+        j->spare_nets[j->n_spare_nets++] = fd;
 }
 
 // There is no loader in an empty root.
@@ -225,12 +254,6 @@ static int check_static(int fd, const char *path, struct err *err)
                            path);
     }
     return 0;
-}
-
-// A descriptor where none that a child arranges for envvm (0..3) can replace it.
-static int above_the_childs(int fd)
-{
-    return fcntl(fd, F_DUPFD_CLOEXEC, VMCTL_FD + 1);
 }
 
 static int open_envvm(const char *path, int *ret_fd, struct err *err)
@@ -314,9 +337,14 @@ static int open_self(void)
     return fd < 0 ? -1 : above_the_childs(fd);
 }
 
+void jail_init(struct jail *j)
+{
+    *j = (struct jail){.envvm = -1, .null = -1, .parent = -1, .empty_root = -1, .host_net = -1};
+}
+
 int jail_open(struct jail *j, const char *envvm_path, struct err *err)
 {
-    *j = (struct jail){.envvm = -1, .null = -1, .empty_root = -1, .parent = -1};
+    jail_init(j);
     int rc = open_envvm(envvm_path, &j->envvm, err);
     if (rc == 0)
         rc = make_empty_root(&j->empty_root, err);
@@ -324,6 +352,8 @@ int jail_open(struct jail *j, const char *envvm_path, struct err *err)
         rc = err_errno(err, -errno, "open /dev/null");
     if (rc == 0 && (j->parent = open_self()) < 0)
         rc = err_errno(err, -errno, "open a handle on this process");
+    if (rc == 0 && (j->host_net = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)) < 0)
+        rc = err_errno(err, -errno, "open this process's network namespace");
     if (rc < 0)
         jail_close(j);
     return rc;
@@ -335,5 +365,8 @@ void jail_close(struct jail *j)
     cleanup_close(&j->null);
     cleanup_close(&j->empty_root);
     cleanup_close(&j->parent);
-    *j = (struct jail){.envvm = -1, .null = -1, .empty_root = -1, .parent = -1};
+    cleanup_close(&j->host_net);
+    while (j->n_spare_nets > 0)
+        close(j->spare_nets[--j->n_spare_nets]);
+    jail_init(j);
 }

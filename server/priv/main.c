@@ -148,7 +148,8 @@ static struct priv *priv_new(void)
         free(p);
         return NULL;
     }
-    p->kvm.fd = p->jail.envvm = p->jail.null = p->jail.parent = p->jail.empty_root = -1;
+    p->kvm.fd = -1;
+    jail_init(&p->jail);
     return p;
 }
 

@@ -16,6 +16,7 @@
 #include "common/io.h"
 #include "common/log.h"
 
+#define IDLE_MS    10   // without a request: time to prepare for the next
 #define ANSWER_CAP 1024 // the longest is FAIL's text, or HELLO_OK's
 
 int server_init(struct server *s, struct priv *p, uid_t user, int listener, int signals)
@@ -263,8 +264,12 @@ int server_run(struct server *s, struct err *err)
             {.fd = s->listener, .events = POLLIN},
             {.fd = s->client, .events = s->client >= 0 ? wanted_events(s) : 0},
         };
-        if (poll(fds, ARRAY_LEN(fds), -1) < 0 && errno != EINTR)
+        bool can_prepare = jail_wants_spare(&s->priv->jail);
+        int n = poll(fds, ARRAY_LEN(fds), can_prepare ? IDLE_MS : -1);
+        if (n < 0 && errno != EINTR)
             return err_errno(err, -errno, "poll");
+        if (n == 0)
+            jail_make_spare(&s->priv->jail);
         if (fds[0].revents && on_signal(s))
             return 0;
         if (fds[2].revents)

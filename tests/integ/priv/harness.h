@@ -2,7 +2,7 @@
 // own, and an envd's end of the conversation. Failures end the test (cmocka).
 #pragma once
 
-#include "unit/testing.h"
+#include "testing.h"
 
 #include <stdbool.h>
 #include <sys/types.h>
