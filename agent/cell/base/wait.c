@@ -12,10 +12,6 @@
 #include "fs/timerfd.h"
 #include "net/net.h"
 
-// Watching `pending` this long before going idle spares the exit, 30 us and more, when the answer is under
-// way.
-#define SPIN_NS 20000
-
 bool wait_poll(void)
 {
     cell_shared()->pending = 0;
@@ -35,18 +31,7 @@ static uint64_t earliest(uint64_t deadline_ns)
     return first < deadline_ns ? first : deadline_ns;
 }
 
-static bool spin_until_pending(uint64_t until_ns)
-{
-    do {
-        for (int i = 0; i < 64; i++) {
-            if (cell_shared()->pending)
-                return true;
-            __asm__ volatile("pause");
-        }
-    } while (clock_monotonic_ns() < until_ns);
-    return false;
-}
-
+// No spinning before the exit: where processors are shared it takes the time of whoever is to answer.
 void wait_event(uint64_t deadline_ns)
 {
     if (wait_poll())
@@ -55,12 +40,8 @@ void wait_event(uint64_t deadline_ns)
     process_check_end(start);
     if (agent_run_timers(start) || start >= deadline_ns)
         return;
-    uint64_t wake_ns = earliest(deadline_ns);
-    uint64_t spin_end = start + SPIN_NS < wake_ns ? start + SPIN_NS : wake_ns;
-    if (!spin_until_pending(spin_end) && wake_ns > spin_end) {
-        cell_shared()->wake_ns = wake_ns;
-        port_out(CELL_PORT_IDLE, 0);
-    }
+    cell_shared()->wake_ns = earliest(deadline_ns);
+    port_out(CELL_PORT_IDLE, 0);
     clock_add_idle_ns(clock_monotonic_ns() - start);
     wait_poll();
 }

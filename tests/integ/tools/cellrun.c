@@ -12,6 +12,7 @@
 //     --tap NAME       an existing tap; default: a new one in a network namespace of its own
 //     --ip ADDRESS/PREFIX, --gateway ADDRESS, --mac AA:BB:CC:DD:EE:FF
 //     -e KEY=VALUE     environment
+//     --agent PROGRAM  serve the guest's vsock connections: a process each, the stream is its stdin
 //     --stream-echo    echo what comes on the guest's vsock connections (default: close them)
 //     -v               tell states, streams and times on stderr
 #include <arpa/inet.h>
@@ -40,7 +41,7 @@
 #define STREAMS_MAX  32u
 
 struct run {
-    const char *envvm, *kernel, *program, *archive, *tap;
+    const char *envvm, *kernel, *program, *archive, *tap, *agent;
     struct vmctl_config config;
     bool echo, verbose;
     int control, log;
@@ -83,16 +84,24 @@ enum {
     OPT_IP,
     OPT_GATEWAY,
     OPT_MAC,
-    OPT_ECHO
+    OPT_ECHO,
+    OPT_AGENT
 };
 
 static const struct option options[] = {
-    {"envvm", 1, NULL, OPT_ENVVM},      {"kernel", 1, NULL, OPT_KERNEL},
-    {"program", 1, NULL, OPT_PROGRAM},  {"archive", 1, NULL, OPT_ARCHIVE},
-    {"memory", 1, NULL, OPT_MEMORY},    {"rate", 1, NULL, OPT_RATE},
-    {"tap", 1, NULL, OPT_TAP},          {"ip", 1, NULL, OPT_IP},
-    {"gateway", 1, NULL, OPT_GATEWAY},  {"mac", 1, NULL, OPT_MAC},
-    {"stream-echo", 0, NULL, OPT_ECHO}, {NULL, 0, NULL, 0},
+    {"envvm", 1, NULL, OPT_ENVVM},
+    {"kernel", 1, NULL, OPT_KERNEL},
+    {"program", 1, NULL, OPT_PROGRAM},
+    {"archive", 1, NULL, OPT_ARCHIVE},
+    {"memory", 1, NULL, OPT_MEMORY},
+    {"rate", 1, NULL, OPT_RATE},
+    {"tap", 1, NULL, OPT_TAP},
+    {"ip", 1, NULL, OPT_IP},
+    {"gateway", 1, NULL, OPT_GATEWAY},
+    {"mac", 1, NULL, OPT_MAC},
+    {"stream-echo", 0, NULL, OPT_ECHO},
+    {"agent", 1, NULL, OPT_AGENT},
+    {NULL, 0, NULL, 0},
 };
 
 static uint32_t parse_ipv4(const char *text)
@@ -165,6 +174,9 @@ static void parse_option(struct run *r, int opt)
         break;
     case OPT_ECHO:
         r->echo = true;
+        break;
+    case OPT_AGENT:
+        r->agent = optarg;
         break;
     case 'v':
         r->verbose = true;
@@ -317,6 +329,12 @@ static void handle_stream(struct run *r, const struct vmctl_message *m, int fd)
     if (r->verbose)
         fprintf(stderr, "cellrun: stream, guest port %u, host port %u\n", m->stream.guest_port,
                 m->stream.host_port);
+    if (r->agent && vfork() == 0) {
+        dup2(fd, STDIN_FILENO);
+        fcntl(STDIN_FILENO, F_SETFL, 0); // blocking
+        execl(r->agent, r->agent, (char *)NULL);
+        _exit(124);
+    }
     if (r->echo && r->n_streams < STREAMS_MAX)
         r->streams[r->n_streams++] = fd;
     else
