@@ -150,6 +150,32 @@ static void a_reader_that_is_slow_is_waited_for_and_then_no_longer(void **state)
     assert_int_equal(vsock_conn_wants(&conn), EPOLLERR | EPOLLIN);
 }
 
+// Sends four bytes that count up; false when the credit is used up.
+static bool send_number(uint32_t number)
+{
+    memcpy(payload, &number, 4);
+    return conn.credit.rx_cnt - conn.credit.fwd_cnt + 4 <= VSOCK_BUF_ALLOC &&
+           apply(VIRTIO_VSOCK_OP_RW, 0, VSOCK_GOOD) == VSOCK_KEEP;
+}
+
+static void what_is_held_stays_in_order_while_it_is_moved(void **state)
+{
+    (void)state;
+    struct vsock_packet request = packet(VIRTIO_VSOCK_OP_REQUEST, 0);
+    uint32_t sent = 0, got = 0, numbers[1024];
+    assert_int_equal(vsock_conn_open(&conn, &request, &peer), 0);
+    while (sent < 200000) {
+        while (send_number(sent))
+            sent++;
+        assert_true(conn.held_len > 0);
+        ssize_t n = read(peer, numbers, sizeof numbers);
+        for (ssize_t i = 0; i < n / 4; i++)
+            assert_int_equal(numbers[i], got++);
+        assert_int_equal(vsock_conn_socket(&conn, EPOLLOUT), VSOCK_KEEP);
+    }
+    assert_true(got > 0);
+}
+
 static void a_connection_that_the_host_left_is_watched_no_more(void **state)
 {
     (void)state;
@@ -168,6 +194,7 @@ int main(void)
         CONN_TEST(closing_ends_with_a_reset_when_the_host_has_taken_all),
         CONN_TEST(closing_with_nothing_held_ends_at_once),
         CONN_TEST(a_reader_that_is_slow_is_waited_for_and_then_no_longer),
+        CONN_TEST(what_is_held_stays_in_order_while_it_is_moved),
         CONN_TEST(a_connection_that_the_host_left_is_watched_no_more),
     };
     return cmocka_run_group_tests_name("virtio/vsock_conn", tests, NULL, NULL);

@@ -311,6 +311,17 @@ static void a_host_that_closes_ends_the_connection_after_its_data(void **state)
     assert_true(guest_gets_nothing());
 }
 
+static void a_host_that_closes_after_ending_its_direction_resets(void **state)
+{
+    (void)state;
+    int fd = guest_connects();
+    shutdown(fd, SHUT_WR);
+    assert_int_equal(guest_gets_op(VIRTIO_VSOCK_OP_SHUTDOWN).flags, VIRTIO_VSOCK_SHUTDOWN_SEND);
+    close(fd);
+    accepted[0] = -1;
+    guest_gets_op(VIRTIO_VSOCK_OP_RST);
+}
+
 static void data_for_a_host_that_has_closed_does_not_cost_the_guest_the_hosts_last_words(void **state)
 {
     (void)state;
@@ -364,6 +375,7 @@ int main(void)
         VSOCK_TEST(a_guest_that_receives_no_more_ends_the_hosts_writing),
         VSOCK_TEST(a_guest_that_closes_gets_its_reset_and_the_host_its_data),
         VSOCK_TEST(a_host_that_closes_ends_the_connection_after_its_data),
+        VSOCK_TEST(a_host_that_closes_after_ending_its_direction_resets),
         VSOCK_TEST(data_for_a_host_that_has_closed_does_not_cost_the_guest_the_hosts_last_words),
         VSOCK_TEST(a_reset_by_the_guest_ends_the_hosts_stream),
     };
