@@ -88,14 +88,25 @@ int config_receive(struct config *config, int control_fd, struct err *err)
     return rc < 0 ? rc : parse(config, (size_t)len, err);
 }
 
+static void close_slot(int *fd)
+{
+    cleanup_close(fd);
+    *fd = -1;
+}
+
+void config_close_files(struct config *config)
+{
+    close_slot(&config->kernel_fd);
+    close_slot(&config->program_fd);
+    close_slot(&config->archive_fd);
+}
+
 void config_done(struct config *config)
 {
-    int *const slots[VMCTL_FDS_MAX] = {&config->kvm_fd,     &config->tap_fd, &config->kernel_fd,
-                                       &config->program_fd, &config->log_fd, &config->archive_fd};
-    for (size_t i = 0; i < ARRAY_LEN(slots); i++) {
-        cleanup_close(slots[i]);
-        *slots[i] = -1;
-    }
+    config_close_files(config);
+    close_slot(&config->kvm_fd);
+    close_slot(&config->tap_fd);
+    close_slot(&config->log_fd);
     free(config->datagram);
     config->datagram = NULL;
 }

@@ -14,5 +14,7 @@ struct config {
 // Waits for the CONFIG datagram on control_fd and checks that the descriptors are of the kinds they should
 // be. 0 or -errno; config_done() is due in both cases.
 int config_receive(struct config *config, int control_fd, struct err *err);
+// Closes the files that are loaded by now: their pages stay mapped.
+void config_close_files(struct config *config);
 // Closes the descriptors and frees the datagram.
 void config_done(struct config *config);

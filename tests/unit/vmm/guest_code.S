@@ -259,4 +259,60 @@ snippet vector
     exit_with 0
 end vector
 
+// Kernels for envvm_test.c, position independent and entered with %rdi = the boot page.
+
+snippet enter_program
+    jmp *0x20(%rdi)
+end enter_program
+
+.set TX_QUEUE, 0x1c1000 // the console's second queue
+.set DOORBELL, 0xd0000050
+
+// One line on the console, then exit 7: the line must be in the log before the exit is known.
+snippet hello
+    mov $TX_QUEUE, %ebx
+    lea 1f(%rip), %rax
+    mov %rax, (%rbx)
+    movl $6, 8(%rbx)
+    movl $0, 12(%rbx)
+    movw $0, 0x804(%rbx)
+    mfence
+    movw $1, 0x802(%rbx)
+    mfence
+    mov $DOORBELL, %edx
+    movl $1, (%rdx)
+    exit_with 7
+1:  .ascii "hello\n"
+end hello
+
+// 4 KiB of text over and over, as fast as they are taken; DATA rounds, then exit 8.
+snippet flood
+    mov $0x300000, %edi
+    mov $0x2e2e2e2e, %eax
+    mov $1024, %ecx
+    rep stosl
+    movb $10, -1(%rdi)
+    mov $TX_QUEUE, %ebx
+    movq $0x300000, (%rbx)
+    movl $4096, 8(%rbx)
+    movl $0, 12(%rbx)
+    movw $0, 0x804(%rbx)
+    mov $DOORBELL, %edx
+    xor %ecx, %ecx
+1:  inc %ecx
+    mov %ecx, %eax
+    and $127, %eax
+    movw $0, 0x804(%rbx, %rax, 2)
+    mfence
+    mov %cx, 0x802(%rbx)
+    mfence
+    movl $1, (%rdx)
+2:  pause
+    cmp %cx, 0xa02(%rbx)
+    jne 2b
+    cmp $500, %ecx
+    jb 1b
+    exit_with 8
+end flood
+
 .section .note.GNU-stack, "", @progbits
