@@ -80,7 +80,7 @@ static uint32_t state_ms(const struct http_conn *conn)
 static void set_timer(struct http_conn *conn)
 {
     uint32_t ms = state_ms(conn);
-    struct timeval after = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+    struct timeval after = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000L};
     evtimer_add(conn->timer, &after);
 }
 

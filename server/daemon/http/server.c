@@ -43,9 +43,10 @@ _Static_assert(sizeof REFUSAL_BODY - 1 == 153, "REFUSAL says so");
 static void refuse(int fd)
 {
     char unread[4096]; // a request left unread would turn the close into a reset
-    ssize_t ignored = recv(fd, unread, sizeof unread, MSG_DONTWAIT);
-    ignored = send(fd, REFUSAL, sizeof REFUSAL - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
-    (void)ignored;
+    if (recv(fd, unread, sizeof unread, MSG_DONTWAIT) >= 0 || errno == EAGAIN) {
+        ssize_t ignored = send(fd, REFUSAL, sizeof REFUSAL - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+        (void)ignored;
+    }
     close(fd);
 }
 
@@ -130,7 +131,7 @@ static void on_exhausted(struct listener *l, int cause)
         open_reserve(l);
     }
     event_del(l->readable);
-    struct timeval after = {.tv_usec = REARM_MS * 1000};
+    struct timeval after = {.tv_usec = REARM_MS * 1000L};
     evtimer_add(l->rearm, &after);
 }
 

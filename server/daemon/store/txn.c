@@ -56,10 +56,12 @@ static int add_op(struct store_txn *txn, struct store_op op, const char *key, co
         return -E2BIG;
     if (op.type != OP_EXPECT && changes_key(txn, key))
         return -EINVAL;
-    op.entry = entry_new(key, value, len);
-    if (!op.entry)
+    struct store_op *slot = &txn->ops[txn->n_ops];
+    *slot = op;
+    slot->entry = entry_new(key, value, len);
+    if (!slot->entry)
         return -ENOMEM;
-    txn->ops[txn->n_ops++] = op;
+    txn->n_ops++;
     return 0;
 }
 
