@@ -139,7 +139,7 @@ static struct vsock_packet take_packet(uint16_t head, uint32_t len, void *data)
     const struct {
         uint64_t gpa;
         uint32_t len;
-    } *desc = driver_at(&driver, DRIVER_QUEUE_GPA(RX) + 16u * head, 16);
+    } *desc = driver_at(&driver, DRIVER_QUEUE_GPA(RX) + 16ull * head, 16);
     uint64_t gpa = desc->gpa;
     const uint8_t *bytes = driver_at(&driver, gpa, RX_BYTES);
     assert_in_range(len, VSOCK_HEADER_BYTES, RX_BYTES);
