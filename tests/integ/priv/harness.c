@@ -107,7 +107,7 @@ void host_start(struct host *h)
     *h = (struct host){.sock = -1};
     strcpy(h->folder, "/tmp/envpriv-story-XXXXXX");
     assert_non_null(mkdtemp(h->folder));
-    snprintf(h->envvm, sizeof h->envvm, "%s/guest/jail_probe", build_folder());
+    snprintf(h->envvm, sizeof h->envvm, "%s/guest/test/jail_probe", build_folder());
     host_launch(h, h->envvm);
     host_hello(h, host_connect(h));
 }

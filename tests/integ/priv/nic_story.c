@@ -358,7 +358,7 @@ static void assert_rule(const char *chain, const char *before, const char *after
 {
     char command[256], line[128], wanted[128];
     snprintf(wanted, sizeof wanted, "%s \"ev%s*\" %s", before, harness_instance, after);
-    snprintf(command, sizeof command, "nft list chain inet envd_%s %s | grep -oF '%.*s'", harness_instance,
+    snprintf(command, sizeof command, "nft -p list chain inet envd_%s %s | grep -oF '%.*s'", harness_instance,
              chain, 120, wanted);
     first_line_of(command, line, sizeof line);
     assert_string_equal(line, wanted);
@@ -368,7 +368,7 @@ static void assert_rule(const char *chain, const char *before, const char *after
 static void filters_read_as_meant(void **state)
 {
     (void)state;
-    assert_rule("input", "iifname", "meta l4proto icmp accept");
+    assert_rule("input", "iifname", "meta l4proto 1 accept");
     assert_rule("input", "iifname", "drop");
     assert_rule("forward", "iifname", "drop");
     assert_rule("forward", "oifname", "drop");
