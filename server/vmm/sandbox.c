@@ -131,6 +131,7 @@ static const struct rule rules[] = {
 struct assembler {
     struct sock_filter code[PROGRAM_MAX];
     unsigned short n;
+    bool too_far; // a jump did not fit into its 8 bits
 };
 
 static void emit(struct assembler *a, uint16_t code, uint32_t k, uint8_t if_true, uint8_t if_false)
@@ -201,8 +202,8 @@ static void emit_check(struct assembler *a, const struct rule *r, enum sandbox_p
     emit_return(a, SECCOMP_RET_ALLOW);
 }
 
-// A search tree over sorted[0..n): few steps per call, and few for the kernel, which tries every number
-// beforehand.
+// A search tree over sorted[0..n): few steps per call. And few for the kernel, which tries every number
+// beforehand: that is most of what installing a filter takes.
 static void emit_tree(struct assembler *a, const struct rule *const *sorted, size_t n,
                       enum sandbox_phase phase)
 {
@@ -213,13 +214,13 @@ static void emit_tree(struct assembler *a, const struct rule *const *sorted, siz
         return;
     }
     const size_t half = n / 2;
-    // Jump offsets have 8 bits, BPF_JA's has 32: over the left half by the latter.
-    emit(a, BPF_JMP | BPF_JGE | BPF_K, sorted[half]->nr, 0, 1);
-    const unsigned short over = a->n;
-    emit(a, BPF_JMP | BPF_JA, 0, 0, 0);
+    const unsigned short branch = a->n;
+    emit(a, BPF_JMP | BPF_JGE | BPF_K, sorted[half]->nr, 0, 0);
     emit_tree(a, sorted, half, phase);
-    if (over < PROGRAM_MAX)
-        a->code[over].k = (uint32_t)(a->n - over - 1);
+    const unsigned over = a->n - branch - 1u;
+    a->too_far = a->too_far || over > UINT8_MAX;
+    if (branch < PROGRAM_MAX)
+        a->code[branch].jt = (uint8_t)over;
     emit_tree(a, sorted + half, n - half, phase);
 }
 
@@ -236,6 +237,7 @@ static void assemble(struct assembler *a, enum sandbox_phase phase)
         sorted[at] = &rules[i];
     }
     a->n = 0;
+    a->too_far = false;
     emit_load(a, offsetof(struct seccomp_data, arch));
     emit(a, BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0);
     emit_return(a, SECCOMP_RET_KILL_PROCESS);
@@ -247,8 +249,8 @@ int sandbox_enter(enum sandbox_phase phase, struct err *err)
 {
     struct assembler a;
     assemble(&a, phase);
-    if (a.n == PROGRAM_MAX)
-        return err_set(err, -E2BIG, "the system-call filter is longer than %u instructions", PROGRAM_MAX);
+    if (a.n == PROGRAM_MAX || a.too_far)
+        return err_set(err, -E2BIG, "the system-call filter is too long");
     const struct sock_fprog program = {.len = a.n, .filter = a.code};
     if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
         return err_errno(err, -errno, "install the system-call filter");
