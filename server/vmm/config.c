@@ -82,7 +82,7 @@ int config_receive(struct config *config, int control_fd, struct err *err)
         return err_errno(err, (int)len, "receive CONFIG on descriptor %d", control_fd);
     int *const slots[VMCTL_FDS_MAX] = {&config->kvm_fd,     &config->tap_fd, &config->kernel_fd,
                                        &config->program_fd, &config->log_fd, &config->archive_fd};
-    for (size_t i = 0; i < n_fds; i++)
+    for (size_t i = 0; i < n_fds && i < ARRAY_LEN(slots); i++)
         *slots[i] = fds[i];
     int rc = check_fds(fds, n_fds, err);
     return rc < 0 ? rc : parse(config, (size_t)len, err);

@@ -60,7 +60,7 @@ static void describe_page_fault(uint64_t address, uint64_t error, char *out, siz
 
 void fault_report_vector(const struct fault_context *c, uint32_t untrusted_vector, struct outcome *ret)
 {
-    const unsigned vector = untrusted_vector < BOOT_VECTORS ? untrusted_vector : BOOT_VECTORS;
+    const unsigned vector = untrusted_vector < BOOT_VECTORS ? untrusted_vector : (unsigned)BOOT_VECTORS;
     struct kvm_regs r = {0};
     struct kvm_sregs s = {0};
     ioctl(c->vm->vcpu_fd, KVM_GET_REGS, &r);

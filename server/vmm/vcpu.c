@@ -22,7 +22,7 @@
 
 #define KICK_SIGNAL SIGUSR1
 #define STACK_BYTES (128u << 10)
-#define SPIN_MAX_NS 20000u
+#define SPIN_MAX_NS 20000ull
 #define EXITS_MAX   40u
 
 // Exit reasons newer than the headers of Debian 12.

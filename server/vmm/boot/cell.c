@@ -91,7 +91,7 @@ static int map_in(const struct guest_memory *mem, int fd, uint64_t gpa, uint64_t
 static int load_elf(const struct guest_memory *mem, int fd, const struct elf_limits *limits,
                     struct elf_plan *ret, struct err *err)
 {
-    uint64_t len;
+    uint64_t len = 0;
     int rc = file_length(fd, limits->what, &len, err);
     if (rc < 0)
         return rc;
@@ -150,7 +150,7 @@ static int load_archive(const struct guest_memory *mem, int fd, struct cell_boot
     boot->heap_end = mem->size_bytes;
     if (fd < 0)
         return 0;
-    uint64_t len;
+    uint64_t len = 0;
     int rc = file_length(fd, "archive", &len, err);
     if (rc < 0 || len == 0)
         return rc;

@@ -9,9 +9,10 @@
 #include "boot/layout.h"
 #include "common/checked.h"
 
-#define PAGE_SIZE       0x1000u
-#define LARGE_PAGE_SIZE 0x200000u
+#define PAGE_SIZE       0x1000ull
+#define LARGE_PAGE_SIZE 0x200000ull
 #define ENTRIES         512u
+#define IDT_BYTES       (BOOT_VECTORS * 16)
 
 // Accessed and dirty are set from the start, so that no CPU has to write to the tables.
 #define PTE_PRESENT   0x1u
@@ -35,7 +36,7 @@
 
 _Static_assert(BOOT_GDT_GPA + BOOT_GDT_BYTES <= BOOT_TSS_GPA, "GDT fits");
 _Static_assert(BOOT_TSS_GPA + BOOT_TSS_BYTES <= BOOT_IDT_GPA, "TSS fits");
-_Static_assert(BOOT_IDT_GPA + BOOT_VECTORS * 16 <= BOOT_STUBS_GPA, "IDT fits");
+_Static_assert(BOOT_IDT_GPA + IDT_BYTES <= BOOT_STUBS_GPA, "IDT fits");
 _Static_assert(BOOT_SYSCALL_GPA + 32 <= BOOT_STUBS_END, "stubs fit");
 _Static_assert(BOOT_SUPER_END == CELL_BOOT_GPA, "the pages for CPL3 begin where the contract says");
 
@@ -131,7 +132,7 @@ static void write_tss(const struct guest_memory *mem)
             (uint8_t) ~(0xfu << ports[i] % 8); // a 32-bit access asks for four bits
 }
 
-static void write_gate(uint64_t *idt, unsigned vector)
+static void write_gate(uint64_t *idt, size_t vector)
 {
     const uint64_t stub = BOOT_STUBS_GPA + vector * BOOT_STUB_STRIDE;
     const uint64_t dpl =
@@ -143,7 +144,7 @@ static void write_gate(uint64_t *idt, unsigned vector)
 }
 
 // Each gate leaves a frame that vcpu_fault.c reads: saved %rax, [error code,] rip, cs, rflags, rsp, ss.
-static void write_fault_stub(uint8_t *stub, unsigned vector)
+static void write_fault_stub(uint8_t *stub, size_t vector)
 {
     const uint8_t code[] = {
         0x50,                           // push %rax
@@ -176,9 +177,9 @@ void boot_tables_write(const struct guest_memory *mem, const struct cell_kernel_
     write_page_tables(mem);
     write_gdt(mem);
     write_tss(mem);
-    uint64_t *idt = at(mem, BOOT_IDT_GPA, BOOT_VECTORS * 16);
+    uint64_t *idt = at(mem, BOOT_IDT_GPA, IDT_BYTES);
     uint8_t *stubs = at(mem, BOOT_STUBS_GPA, BOOT_STUBS_END - BOOT_STUBS_GPA);
-    for (unsigned vector = 0; vector < BOOT_VECTORS; vector++) {
+    for (size_t vector = 0; vector < BOOT_VECTORS; vector++) {
         write_gate(idt, vector);
         write_fault_stub(stubs + vector * BOOT_STUB_STRIDE, vector);
     }

@@ -31,7 +31,7 @@ static void check(const struct elf_plan *p, const struct elf_limits *limits, uin
         end = s->gpa + s->mem_len;
     }
     require(has_entry && p->end == end);
-    require(p->phdr == 0 || (p->phdr >= limits->min_gpa && p->phdr + p->phnum * 56u <= end));
+    require(p->phdr == 0 || (p->phdr >= limits->min_gpa && p->phdr + p->phnum * 56ull <= end));
     require(p->base == 0 || p->base == limits->pie_base);
 }
 

@@ -24,6 +24,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -259,6 +260,26 @@ static void send_config(struct run *r)
             close(fds[i]);
 }
 
+// Starts a program with fd as its descriptor `as`. posix_spawn() copies nothing, so figures are the program's
+// own.
+static pid_t spawn_with_fd(const char *path, const char *name, int fd, int as)
+{
+    char argv0[64];
+    snprintf(argv0, sizeof argv0, "%s", name);
+    char *const argv[] = {argv0, NULL};
+    posix_spawn_file_actions_t actions;
+    pid_t pid;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, fd, as);
+    int rc = posix_spawn(&pid, path, &actions, NULL, argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    if (rc != 0) {
+        errno = rc;
+        die(path);
+    }
+    return pid;
+}
+
 static void spawn(struct run *r)
 {
     int pair[2];
@@ -269,17 +290,7 @@ static void spawn(struct run *r)
     r->control = pair[0];
     send_config(r);
     r->started_ns = io_monotonic_ns();
-    r->pid = vfork(); // copies nothing: the figures are envvm's
-    if (r->pid == 0) {
-        if (pair[1] == VMCTL_FD)
-            fcntl(pair[1], F_SETFD, 0);
-        else
-            dup2(pair[1], VMCTL_FD);
-        execl(r->envvm, "envvm", (char *)NULL);
-        _exit(124);
-    }
-    if (r->pid < 0)
-        die("fork");
+    r->pid = spawn_with_fd(r->envvm, "envvm", pair[1], VMCTL_FD);
     close(pair[1]);
 }
 
@@ -329,11 +340,9 @@ static void handle_stream(struct run *r, const struct vmctl_message *m, int fd)
     if (r->verbose)
         fprintf(stderr, "cellrun: stream, guest port %u, host port %u\n", m->stream.guest_port,
                 m->stream.host_port);
-    if (r->agent && vfork() == 0) {
-        dup2(fd, STDIN_FILENO);
-        fcntl(STDIN_FILENO, F_SETFL, 0); // blocking
-        execl(r->agent, r->agent, (char *)NULL);
-        _exit(124);
+    if (r->agent) {
+        fcntl(fd, F_SETFL, 0); // blocking
+        spawn_with_fd(r->agent, r->agent, fd, STDIN_FILENO);
     }
     if (r->echo && r->n_streams < STREAMS_MAX)
         r->streams[r->n_streams++] = fd;

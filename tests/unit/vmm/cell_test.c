@@ -12,7 +12,7 @@
 #include "boot/cell.h"
 #include "boot/layout.h"
 
-#define MIB          (1u << 20)
+#define MIB          (1ll << 20)
 #define MEMORY       (16 * MIB)
 #define PAGE         0x1000u
 #define KERNEL_BYTES 0x1800u

@@ -41,6 +41,7 @@ static const struct control_ops ops = {.quit = on_quit};
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
+    *state = f;
     struct err err;
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -49,7 +50,6 @@ static int setup(void **state)
     f->theirs = pair[1];
     f->loop = loop_new();
     f->timer = loop_add_timer(f->loop, on_timer, f);
-    *state = f;
     if (control_init(&f->control, f->ours, &err) < 0)
         return -1;
     return control_watch(&f->control, f->loop, &ops, f);
@@ -141,7 +141,7 @@ static void a_state_is_sent_at_once(void **state)
 {
     struct fixture *f = *state;
     set_failed(f, "bad luck");
-    struct vmctl_message m;
+    struct vmctl_message m = {0};
     assert_true(receive(f, &m, NULL));
     assert_int_equal(m.type, VMCTL_STATE);
     assert_int_equal(m.state.state, VMCTL_FAILED);
@@ -157,7 +157,7 @@ static void the_longest_reason_arrives(void **state)
     memset(reason, 'r', sizeof reason - 1);
     reason[sizeof reason - 1] = '\0';
     set_failed(f, reason);
-    struct vmctl_message m;
+    struct vmctl_message m = {0};
     assert_true(receive(f, &m, NULL));
     assert_int_equal(m.state.reason.len, VMCTL_REASON_MAX);
 }
@@ -168,7 +168,7 @@ static void a_query_is_answered_with_state_and_log(void **state)
     const struct outcome running = {.state = VMCTL_RUNNING};
     control_set_state(&f->control, &running);
     control_set_log(&f->control, 77);
-    struct vmctl_message m;
+    struct vmctl_message m = {0};
     while (receive(f, &m, NULL))
         continue;
     send_type(f, VMCTL_QUERY);
@@ -205,7 +205,7 @@ static void garbage_is_ignored(void **state)
     assert_int_equal(io_send_fds(f->theirs, garbage, 1, NULL, 0), 0);
     assert_int_equal(io_send_fds(f->theirs, garbage, 5, &f->ours, 1), 0);
     send_type(f, VMCTL_QUERY);
-    struct vmctl_message m;
+    struct vmctl_message m = {0};
     await_message(f, &m);
     assert_int_equal(f->n_quit, 0);
 }
@@ -216,7 +216,7 @@ static void a_stream_travels_with_its_descriptor(void **state)
     int pair[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
     assert_int_equal(control_add_stream(&f->control, 49152, 1024, pair[1]), 0);
-    struct vmctl_message m;
+    struct vmctl_message m = {0};
     int fd;
     assert_true(receive(f, &m, &fd));
     assert_int_equal(m.type, VMCTL_STREAM);
@@ -236,7 +236,7 @@ static void the_newest_state_and_log_survive_a_full_socket(void **state)
     set_failed(f, "first");
     set_failed(f, "second");
     control_set_log(&f->control, 999999);
-    struct vmctl_message m;
+    struct vmctl_message m = {0};
     for (int i = 1; i < n; i++) {
         assert_true(receive(f, &m, NULL));
         assert_int_equal(m.log_total, (uint64_t)i);
@@ -258,7 +258,7 @@ static void streams_wait_up_to_a_limit_and_arrive_in_order(void **state)
     const int one_more = dup(0);
     assert_int_equal(control_add_stream(&f->control, 99, 1024, one_more), -EAGAIN);
     assert_int_equal(fcntl(one_more, F_GETFD), -1); // closed
-    struct vmctl_message m;
+    struct vmctl_message m = {0};
     uint32_t next = 0;
     for (int rounds = 0; rounds < 400 && next < CONTROL_STREAMS_MAX; rounds++) {
         while (receive(f, &m, NULL))

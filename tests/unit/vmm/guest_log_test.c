@@ -21,13 +21,13 @@ struct fixture {
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
+    *state = f;
     uint8_t raw[32];
     const struct logring ring = {.capacity = CAPACITY};
     logring_header_write(&ring, raw);
     f->fd = memfd_create("log", MFD_CLOEXEC);
     if (ftruncate(f->fd, LOGRING_HEADER + CAPACITY) < 0 || pwrite(f->fd, raw, sizeof raw, 0) != sizeof raw)
         return -1;
-    *state = f;
     return 0;
 }
 
@@ -129,7 +129,7 @@ static void a_write_longer_than_the_ring_keeps_its_end(void **state)
     init(f, 0, 0);
     static char big[3 * CAPACITY + 101];
     memset(big, 'x', sizeof big - 1);
-    memcpy(big + sizeof big - 1 - 4, "end\n", 4);
+    snprintf(big + sizeof big - 5, 5, "end\n");
     put(f, big, S);
     assert_text(f, big + sizeof big - 1 - CAPACITY);
 }

@@ -6,7 +6,7 @@
 #include "boot/layout.h"
 #include "boot/tables.h"
 
-#define MIB     (1u << 20)
+#define MIB     (1ull << 20)
 #define PRESENT 0x1u
 #define WRITE   0x2u
 #define USER    0x4u
@@ -62,7 +62,7 @@ static int teardown(void **state)
 static void page_zero_is_absent(void **state)
 {
     (void)state;
-    uint64_t gpa;
+    uint64_t gpa = 0;
     assert_int_equal(walk(0, &gpa), 0);
     assert_int_equal(walk(0xfff, &gpa), 0);
 }
@@ -71,7 +71,7 @@ static void the_boot_pages_are_supervisor(void **state)
 {
     (void)state;
     for (uint64_t va = BOOT_SUPER_GPA; va < BOOT_SUPER_END; va += 0x1000) {
-        uint64_t gpa;
+        uint64_t gpa = 0;
         assert_int_equal(walk(va, &gpa), PRESENT | WRITE);
         assert_int_equal(gpa, va);
     }
@@ -81,7 +81,7 @@ static void all_other_memory_is_the_guests_one_to_one(void **state)
 {
     (void)state;
     for (uint64_t va = BOOT_SUPER_END; va < 64 * MIB; va += 0x1000) {
-        uint64_t gpa;
+        uint64_t gpa = 0;
         assert_int_equal(walk(va + 8, &gpa), PRESENT | WRITE | USER);
         assert_int_equal(gpa, va + 8);
     }
@@ -93,7 +93,7 @@ static void what_is_no_memory_is_absent(void **state)
     const uint64_t absent[] = {64 * MIB,   1ull << 30, 0xcfffffff, 0xd0200000,
                                0xffffffff, 1ull << 32, 1ull << 47};
     for (size_t i = 0; i < sizeof absent / sizeof absent[0]; i++) {
-        uint64_t gpa;
+        uint64_t gpa = 0;
         assert_int_equal(walk(absent[i], &gpa), 0);
     }
 }
@@ -102,7 +102,7 @@ static void the_device_pages_are_the_guests(void **state)
 {
     (void)state;
     for (uint64_t i = 0; i < CELL_DEVICES_MAX; i++) {
-        uint64_t gpa;
+        uint64_t gpa = 0;
         const uint64_t va = CELL_MMIO_GPA + i * CELL_MMIO_STRIDE + 0x50;
         assert_int_equal(walk(va, &gpa), PRESENT | WRITE | USER);
         assert_int_equal(gpa, va);
@@ -114,7 +114,7 @@ static void the_largest_memory_is_mapped_to_its_end(void **state)
     (void)state;
     guest_memory_done(&mem);
     assert_int_equal(build(3072), 0);
-    uint64_t gpa;
+    uint64_t gpa = 0;
     assert_int_equal(walk(0xbfffffff, &gpa), PRESENT | WRITE | USER);
     assert_int_equal(gpa, 0xbfffffff);
     assert_int_equal(walk(0xc0000000, &gpa), 0);
@@ -138,7 +138,7 @@ static void every_gate_leads_to_its_stub(void **state)
 {
     (void)state;
     const uint64_t *idt = guest_memory_at(&mem, BOOT_IDT_GPA, BOOT_VECTORS * 16);
-    for (unsigned v = 0; v < BOOT_VECTORS; v++) {
+    for (size_t v = 0; v < BOOT_VECTORS; v++) {
         const uint64_t low = idt[v * 2];
         const uint64_t target = (low & 0xffff) | (low >> 48) << 16 | idt[v * 2 + 1] << 32;
         assert_int_equal(target, BOOT_STUBS_GPA + v * BOOT_STUB_STRIDE);
