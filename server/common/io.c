@@ -75,12 +75,16 @@ ssize_t io_recv_fds(int sock, void *data, size_t cap, int *fds, size_t *n_fds)
         char bytes[CMSG_SPACE(sizeof(int) * FDS_MAX)];
     } control;
     struct iovec iov = {.iov_base = data, .iov_len = cap};
-    struct msghdr msg = {
-        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.bytes,
+                         .msg_controllen = sizeof control.bytes};
     ssize_t n;
+    // A peer that closed with datagrams of ours unread resets the connection. Reading the error clears it,
+    // and what the peer said before is still there.
     do
         n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC);
-    while (n < 0 && errno == EINTR);
+    while (n < 0 && (errno == EINTR || errno == ECONNRESET));
     if (n < 0)
         return -errno;
     int kept = take_passed(&msg, fds, *n_fds);

@@ -80,6 +80,19 @@ static void end_of_stream_is_zero(void **state)
     assert_int_equal(io_recv_fds(pair[1], data, sizeof data, NULL, &n_fds), 0);
 }
 
+static void last_words_are_read_though_the_peer_left_ours_unread(void **state)
+{
+    (void)state;
+    assert_int_equal(io_send_fds(pair[0], "quit", 4, NULL, 0), 0);
+    assert_int_equal(io_send_fds(pair[1], "bye", 3, NULL, 0), 0);
+    close(pair[1]);
+    pair[1] = dup(pair[0]); // for teardown
+    char data[8];
+    size_t n_fds = 0;
+    assert_int_equal(io_recv_fds(pair[0], data, sizeof data, NULL, &n_fds), 3);
+    assert_int_equal(io_recv_fds(pair[0], data, sizeof data, NULL, &n_fds), 0);
+}
+
 static void read_file_refuses_what_does_not_fit(void **state)
 {
     (void)state;
@@ -103,6 +116,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(surplus_descriptors_are_closed_and_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_truncated_datagram_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(end_of_stream_is_zero, setup, teardown),
+        cmocka_unit_test_setup_teardown(last_words_are_read_though_the_peer_left_ours_unread, setup,
+                                        teardown),
         cmocka_unit_test(read_file_refuses_what_does_not_fit),
     };
     return cmocka_run_group_tests_name("common/io", tests, NULL, NULL);
