@@ -9,7 +9,8 @@ int table_init(struct table *t, size_t n)
     size_t n_slots = 16;
     while (n_slots < n)
         n_slots *= 2;
-    t->slots = calloc(n_slots, sizeof *t->slots);
+    t->slots = calloc(
+        n_slots, sizeof(struct table_node *)); // NOLINT(bugprone-sizeof-expression): an array of pointers
     if (!t->slots)
         return -ENOMEM;
     t->n_slots = n_slots;

@@ -49,7 +49,7 @@ static uint64_t key_of(const struct buckets *b, uint32_t rule, const struct medi
                        const struct mediate_party *target)
 {
     // Names hold no NUL: fields of fixed width keep ("a", "bc") and ("ab", "c") apart.
-    char text[sizeof rule + 4 * NAME_CAP] = {0};
+    char text[sizeof rule + (size_t)4 * NAME_CAP] = {0};
     memcpy(text, &rule, sizeof rule);
     const char *const names[] = {source->tenant, source->name, target->tenant, target->name};
     for (size_t i = 0; i < 4; i++)

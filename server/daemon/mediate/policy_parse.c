@@ -43,7 +43,7 @@ __attribute__((format(printf, 3, 0))) static int refuse_word(struct parser *p, s
     size_t n = w.len < SHOWN_MAX ? w.len : SHOWN_MAX;
     for (size_t i = 0; i < n; i++)
         shown[i] = w.text[i] > ' ' && w.text[i] < 0x7f ? w.text[i] : '?';
-    strcpy(shown + n, w.len > SHOWN_MAX ? "..." : "");
+    snprintf(shown + n, sizeof shown - n, "%s", w.len > SHOWN_MAX ? "..." : "");
     char text[ERR_TEXT_CAP];
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral" // checked by the attribute at every call

@@ -20,7 +20,7 @@ void router_config_default(struct router_config *ret)
         .rate_burst = 20000,
         .calls_max = 256,
         .call_timeout_ms = 30000,
-        .call_timeout_max_ms = 3600 * 1000,
+        .call_timeout_max_ms = 3600ull * 1000,
     };
 }
 

@@ -134,7 +134,7 @@ static void an_error_shows_no_unprintable_bytes_and_only_the_beginning_of_a_long
     (void)state;
     char text[600] = "\xc3\xa4";
     memset(text + 2, 'x', 500);
-    strcpy(text + 502, " * * deny");
+    memcpy(text + 502, " * * deny", sizeof " * * deny");
     struct policy *p = NULL;
     struct err err;
     assert_int_equal(parse(text, strlen(text), &p, NULL, &err), -EINVAL);

@@ -116,6 +116,8 @@ static enum receipt_code reply_to(struct side *side, unsigned n, unsigned call, 
 static unsigned receive(struct side *side, struct envelope *ret, bool replies_only)
 {
     static struct message *kept; // what *ret points into, until the next call
+    if (ret)
+        *ret = (struct envelope){0};
     message_unref(kept);
     kept = endpoint_next(side->ep, replies_only);
     if (!kept)

@@ -172,7 +172,7 @@ static bool read_frame(struct agent *a, struct agent_frame *ret)
 
 static struct agent_frame expect(struct agent *a, enum agent_frame_type type)
 {
-    struct agent_frame frame;
+    struct agent_frame frame = {0};
     if (!read_frame(a, &frame))
         fail_msg("no frame, %s expected; closed: %s", agent_frame_type_name(type), a->reason);
     assert_string_equal(agent_frame_type_name(frame.type), agent_frame_type_name(type));
