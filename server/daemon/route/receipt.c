@@ -39,11 +39,14 @@ enum receipt_code router_may_tell(const struct router *r, const struct mediate_q
 void router_fill_receipt(const struct router *r, bool for_operator, const struct mediate_decision *d,
                          enum receipt_code told, struct router_receipt *receipt)
 {
-    char id[ID_TEXT_CAP];
-    id_format(&receipt->id, id);
     receipt->code = told;
-    if (!for_operator || told == RECEIPT_ACCEPTED) {
-        snprintf(receipt->detail, sizeof receipt->detail, "%s: message %s", receipt_code_name(told), id);
+    receipt->detail[0] = '\0';
+    if (told == RECEIPT_ACCEPTED)
+        return;
+    if (!for_operator) {
+        char id[ID_TEXT_CAP];
+        id_format(&receipt->id, id);
+        snprintf(receipt->detail, sizeof receipt->detail, "an operator can explain message %s", id);
         return;
     }
     struct policy_rule_view rule;

@@ -357,7 +357,7 @@ static void a_tenants_receipt_says_only_the_code_and_the_message(void **state)
     (void)state;
     fixture_policy(&f, "* * * deny # the operators' secret");
     send_to(&eve, 1, "acme/db");
-    assert_string_equal(last.detail, "denied: message 01010000-0000-0000-0000-000000000000");
+    assert_string_equal(last.detail, "an operator can explain message 01010000-0000-0000-0000-000000000000");
 }
 
 static void the_record_tells_operators_what_senders_are_not_told(void **state)
