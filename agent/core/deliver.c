@@ -5,17 +5,37 @@
 // they have not acknowledged. A program that dies takes its credit with it, but not what the host was given
 // for it: such a surplus is used up before the host gets more, and a message that nobody wants goes back.
 //
-// A message for a service whose program has no credit is held for it, so that others' credit is not spent on
-// it; when too much is held, messages go back and the host gets no more credit until the program has taken
-// some.
+// A message for a service whose program has no credit, or that nobody serves at present, is held: the host
+// delivers in order, and what is behind it is not to wait for it. When too much is held, messages go back and
+// the host gets no more credit until some were taken.
 #include "state.h"
 
-static struct delivery *delivery_find(struct agent *a, const struct id *id)
+#include <string.h>
+
+#define NS_PER_MS 1000000ull
+
+// What this program has of that id. Senders may use the same id by chance or malice: then each gets its turn.
+static struct delivery *delivery_find(struct agent *a, int client, const struct id *id)
 {
-    for (size_t i = 0; i < AGENT_DELIVERIES_MAX && a->n_deliveries > 0; i++)
-        if (a->deliveries[i].state == DELIVERY_GIVEN && id_equals(&a->deliveries[i].id, id))
-            return &a->deliveries[i];
+    for (size_t i = 0; i < AGENT_DELIVERIES_MAX && a->n_deliveries > 0; i++) {
+        struct delivery *d = &a->deliveries[i];
+        if (d->state == DELIVERY_GIVEN && d->client == client && id_equals(&d->id, id))
+            return d;
+    }
     return NULL;
+}
+
+// True, once, for a message that comes again after the link was lost although a program still has it.
+static bool is_redelivered(struct agent *a, const struct id *id)
+{
+    for (size_t i = 0; i < AGENT_DELIVERIES_MAX && a->n_deliveries > 0; i++) {
+        struct delivery *d = &a->deliveries[i];
+        if (d->state != DELIVERY_GIVEN || !d->from_lost_link || !id_equals(&d->id, id))
+            continue;
+        d->from_lost_link = false;
+        return true;
+    }
+    return false;
 }
 
 static struct delivery *delivery_reserve(struct agent *a)
@@ -41,9 +61,57 @@ static void settle_delivery(struct agent *a, struct delivery *d, enum delivery_s
     a->n_deliveries--;
 }
 
+static void release(struct agent *a, int client, const struct id *id)
+{
+    struct delivery *d = delivery_find(a, client, id);
+    if (d)
+        settle_delivery(a, d, DELIVERY_RELEASED);
+}
+
+// ---- held ----
+
 static bool held_full(const struct agent *a)
 {
     return a->n_held >= HELD_MAX || a->held_bytes >= HELD_HIGH;
+}
+
+// False when it cannot be held. client: NO_CLIENT when nobody serves it.
+static bool hold(struct agent *a, int client, struct frame_in *in, const struct id *id)
+{
+    if (held_full(a))
+        return false;
+    struct chunk *chunk = frame_in_detach(&a->memory, in);
+    if (!chunk) {
+        // It would come back at once: give the program around us time to find memory.
+        a->grant_at_ns = agent_monotonic(a) + MEMORY_RETRY_MS * NS_PER_MS;
+        return false;
+    }
+    a->held[a->n_held++] = (struct held){.client = client, .id = *id, .chunk = chunk};
+    a->held_bytes += chunk->len;
+    return true;
+}
+
+// Takes entry i out, in order; its chunk is the caller's.
+static struct chunk *unhold(struct agent *a, size_t i)
+{
+    struct chunk *chunk = a->held[i].chunk;
+    a->n_held--;
+    a->held_bytes -= chunk->len;
+    memmove(&a->held[i], &a->held[i + 1], (a->n_held - i) * sizeof a->held[0]);
+    return chunk;
+}
+
+static void release_held(struct agent *a, int client)
+{
+    for (size_t i = 0; i < a->n_held;) {
+        if (a->held[i].client != client) {
+            i++;
+            continue;
+        }
+        struct id id = a->held[i].id;
+        memory_put(&a->memory, unhold(a, i));
+        release(a, client, &id);
+    }
 }
 
 // ---- credit ----
@@ -52,6 +120,11 @@ void deliver_grant(struct agent *a)
 {
     if (a->link.state != LINK_READY || held_full(a))
         return;
+    if (a->grant_at_ns != 0 && agent_monotonic(a) < a->grant_at_ns) {
+        agent_wake_at(a, a->grant_at_ns);
+        return;
+    }
+    a->grant_at_ns = 0;
     uint32_t n_free = AGENT_DELIVERIES_MAX - a->n_deliveries;
     uint32_t wanted = a->credit < n_free ? a->credit : n_free;
     if (wanted <= a->link.credit)
@@ -68,16 +141,13 @@ static void spend(struct agent *a, int client)
 
 static void give_held(struct agent *a, int client)
 {
-    struct client *c = &a->clients[client];
-    while (c->held_head && c->credit > 0) {
-        struct chunk *chunk = c->held_head;
-        c->held_head = chunk->next;
-        if (!c->held_head)
-            c->held_tail = NULL;
-        a->n_held--;
-        a->held_bytes -= chunk->len;
+    for (size_t i = 0; i < a->n_held && a->clients[client].credit > 0;) {
+        if (a->held[i].client != client) {
+            i++;
+            continue;
+        }
         spend(a, client);
-        client_push_chunk(a, client, chunk);
+        client_push_chunk(a, client, unhold(a, i));
     }
 }
 
@@ -108,29 +178,35 @@ static int next_with_credit(struct agent *a)
     return NO_CLIENT;
 }
 
-static int choose(struct agent *a, const struct envelope *e)
+// The service that a message is for; false when it is for the environment.
+static bool service_of(const struct envelope *e, struct address *ret_to)
 {
-    struct address to;
-    if (address_parse((const char *)e->to.data, e->to.len, &to) == NULL && to.is_service)
-        return service_owner(a, to.name);
-    return next_with_credit(a);
+    return address_parse((const char *)e->to.data, e->to.len, ret_to) == NULL && ret_to->is_service;
 }
 
-// False when it cannot be held.
-static bool hold(struct agent *a, int client, struct frame_in *in)
+static bool held_is_for(const struct held *held, const char *service)
 {
-    struct client *c = &a->clients[client];
-    struct chunk *chunk = held_full(a) ? NULL : frame_in_detach(&a->memory, in);
-    if (!chunk)
-        return false;
-    if (c->held_tail)
-        c->held_tail->next = chunk;
-    else
-        c->held_head = chunk;
-    c->held_tail = chunk;
-    a->n_held++;
-    a->held_bytes += chunk->len;
-    return true;
+    struct agent_header h;
+    struct agent_frame f;
+    struct wire_error error;
+    struct address to;
+    return !agent_header_read(held->chunk->data, &h) &&
+           agent_frame_read(&h, held->chunk->data + AGENT_HEADER_LEN, &f, &error) &&
+           service_of(&f.envelope, &to) &&
+           wire_view_equals((struct wire_view){(const uint8_t *)to.name, strlen(to.name)}, service);
+}
+
+void deliver_service_taken(struct agent *a, int client, const char *service)
+{
+    for (size_t i = 0; i < a->n_held; i++) {
+        if (a->held[i].client != NO_CLIENT || !held_is_for(&a->held[i], service))
+            continue;
+        struct delivery *d = delivery_find(a, NO_CLIENT, &a->held[i].id);
+        a->held[i].client = client;
+        if (d)
+            d->client = client;
+    }
+    give_held(a, client);
 }
 
 void deliver_message(struct agent *a, struct frame_in *in, const struct agent_frame *f)
@@ -144,19 +220,18 @@ void deliver_message(struct agent *a, struct frame_in *in, const struct agent_fr
         return;
     }
     a->link.credit--;
-    if (delivery_find(a, &f->envelope.id))
-        return; // sent again after the link was lost; the program that has it will answer for it
+    if (is_redelivered(a, &f->envelope.id))
+        return;                               // the program that has it will answer for it
     struct delivery *d = delivery_reserve(a); // there is one: see deliver_grant()
-    d->id = f->envelope.id;
-    d->client = choose(a, &f->envelope);
-    d->state = DELIVERY_GIVEN;
+    struct address to;
+    bool for_service = service_of(&f->envelope, &to);
+    int client = for_service ? service_owner(a, to.name) : next_with_credit(a);
+    *d = (struct delivery){.state = DELIVERY_GIVEN, .client = client, .id = f->envelope.id};
     frame_in_set_tag(in, 0);
-    if (d->client == NO_CLIENT) {
-        settle_delivery(a, d, DELIVERY_RELEASED);
-    } else if (a->clients[d->client].credit > 0) {
-        spend(a, d->client);
-        client_forward(a, d->client, in);
-    } else if (!hold(a, d->client, in)) {
+    if (client != NO_CLIENT && a->clients[client].credit > 0) {
+        spend(a, client);
+        client_forward(a, client, in);
+    } else if (!(for_service && a->credit > 0 && hold(a, client, in, &d->id))) {
         settle_delivery(a, d, DELIVERY_RELEASED);
     }
 }
@@ -165,8 +240,8 @@ void deliver_message(struct agent *a, struct frame_in *in, const struct agent_fr
 void deliver_answer(struct agent *a, int client, struct frame_in *in, const struct agent_frame *f)
 {
     (void)in;
-    struct delivery *d = delivery_find(a, &f->id);
-    if (d && d->client == client)
+    struct delivery *d = delivery_find(a, client, &f->id);
+    if (d)
         settle_delivery(a, d, f->type == AGENT_ACK ? DELIVERY_ACKED : DELIVERY_RELEASED);
 }
 
@@ -179,20 +254,21 @@ void deliver_link_ready(struct agent *a)
     }
 }
 
+void deliver_link_lost(struct agent *a)
+{
+    for (size_t i = 0; i < AGENT_DELIVERIES_MAX; i++)
+        a->deliveries[i].from_lost_link = true;
+}
+
 void deliver_client_gone(struct agent *a, int client)
 {
     struct client *c = &a->clients[client];
+    release_held(a, client);
     for (size_t i = 0; i < AGENT_DELIVERIES_MAX; i++)
         if (a->deliveries[i].state == DELIVERY_GIVEN && a->deliveries[i].client == client)
             settle_delivery(a, &a->deliveries[i], DELIVERY_RELEASED);
-    while (c->held_head) {
-        struct chunk *chunk = c->held_head;
-        c->held_head = chunk->next;
-        a->n_held--;
-        a->held_bytes -= chunk->len;
-        memory_put(&a->memory, chunk);
-    }
-    c->held_tail = NULL;
     a->credit -= c->credit;
     c->credit = 0;
+    if (a->credit == 0) // nobody is waiting for what is behind it
+        release_held(a, NO_CLIENT);
 }

@@ -72,6 +72,7 @@ static void act_lost(struct agent *a)
     agent_log(a, "the link to the host is lost", "connecting again");
     act_back_off(a);
     send_link_lost(a);
+    deliver_link_lost(a);
     service_link_lost(a);
     client_clocks_lost(a);
 }

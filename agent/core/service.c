@@ -78,6 +78,8 @@ static void on_asked(struct agent *a, struct service *s, struct frame_in *in, bo
     frame_in_set_tag(in, s->tag);
     client_forward(a, s->client, in);
     s->state = accepted ? SERVICE_HELD : SERVICE_FREE;
+    if (accepted)
+        deliver_service_taken(a, s->client, s->name);
 }
 
 static void on_renewed(struct agent *a, struct service *s, struct frame_in *in, bool accepted)

@@ -59,7 +59,6 @@ struct client {
     struct out_queue out;
     uint64_t read_ns, written_ns; // when bytes last moved; read_ns of CLIENT_NEW: when it connected
     uint32_t credit;
-    struct chunk *held_head, *held_tail; // DELIVER frames that wait for credit
     bool clock_asked;
     uint32_t clock_tag, clock_host_tag;
 };
@@ -83,8 +82,15 @@ enum delivery_state { DELIVERY_FREE, DELIVERY_GIVEN, DELIVERY_ACKED, DELIVERY_RE
 struct delivery { // a message that a program has; ACKED and RELEASED: the host cannot be told before the link
                   // is back
     enum delivery_state state;
-    int client;
+    bool from_lost_link; // the host may deliver it again, not knowing that a program has it
+    int client;          // NO_CLIENT: held for a service that nobody serves
     struct id id;
+};
+
+struct held {   // a DELIVER frame for a service whose program has no credit
+    int client; // NO_CLIENT: nobody serves it
+    struct id id;
+    struct chunk *chunk;
 };
 
 enum service_state {
@@ -114,9 +120,9 @@ struct agent {
     uint32_t credit;       // sum of the clients'
     uint32_t n_deliveries; // used slots
     uint32_t n_sends;
-    uint32_t n_held;
-    size_t held_bytes;
-    int next_client; // whose turn it is to get a message that anybody may have
+    size_t n_held, held_bytes;
+    uint64_t grant_at_ns; // no credit for the host before; 0: at any time
+    int next_client;      // whose turn it is to get a message that anybody may have
     uint32_t generation;
     uint64_t timer_ns, timer_set_ns; // when agent_timer() is wanted; what set_timer was told
     // from HELLO_OK
@@ -128,6 +134,7 @@ struct agent {
     struct send sends[AGENT_SENDS_MAX];
     struct call calls[AGENT_CALLS_MAX];
     struct delivery deliveries[AGENT_DELIVERIES_MAX];
+    struct held held[HELD_MAX]; // n_held, in order of arrival
     struct service services[AGENT_SERVICES_MAX];
 };
 
@@ -189,6 +196,9 @@ void deliver_answer(struct agent *a, int client, struct frame_in *in, const stru
 void deliver_credit(struct agent *a, int client, uint32_t n);
 void deliver_grant(struct agent *a);
 void deliver_link_ready(struct agent *a);
+// What was held for a service that nobody served is the client's now.
+void deliver_service_taken(struct agent *a, int client, const char *service);
+void deliver_link_lost(struct agent *a);
 void deliver_client_gone(struct agent *a, int client);
 
 // service.c

@@ -200,13 +200,66 @@ static void service_messages_go_to_the_program_that_registered_it(void **state)
     fake_expect_nothing(f, 0);
 }
 
-static void messages_for_a_service_that_nobody_serves_go_back(void **state)
+static void a_message_for_a_service_that_nobody_serves_waits_and_lets_others_pass(void **state)
 {
     (void)state;
     fake_program(f, 0, 1);
     deliver(1, ":db");
-    assert_told(AGENT_RELEASE, 1);
     fake_expect_nothing(f, 0);
+    assert_int_equal(fake_expect(f, FAKE_HOST, AGENT_CREDIT).credit, 1);
+    deliver(2, "acme/web");
+    assert_got(0, 2);
+    fake_expect_nothing(f, FAKE_HOST);
+}
+
+static void who_registers_a_service_gets_what_waited_for_it(void **state)
+{
+    (void)state;
+    fake_program(f, 0, 1);
+    deliver(1, ":db");
+    fake_expect(f, FAKE_HOST, AGENT_CREDIT);
+    deliver(2, ":log");
+    fake_expect(f, FAKE_HOST, AGENT_CREDIT);
+    deliver(3, "acme/:db");
+    fake_expect(f, FAKE_HOST, AGENT_CREDIT);
+    fake_program(f, 1, 0);
+    give_credit(1, 1);
+    fake_expect(f, FAKE_HOST, AGENT_CREDIT);
+    serve(1, "db");
+    assert_got(1, 1);
+    fake_expect_nothing(f, 1);
+    give_credit(1, 1);
+    assert_got(1, 3);
+    answer(1, AGENT_ACK, 1);
+    assert_told(AGENT_ACK, 1);
+    fake_hang_up(f, 1);
+    fake_expect(f, FAKE_HOST, AGENT_UNREGISTER);
+    assert_told(AGENT_RELEASE, 3);
+}
+
+static void what_nobody_serves_goes_back_when_nobody_has_credit(void **state)
+{
+    (void)state;
+    fake_program(f, 0, 3);
+    deliver(1, ":db");
+    fake_expect(f, FAKE_HOST, AGENT_CREDIT);
+    fake_hang_up(f, 0);
+    assert_told(AGENT_RELEASE, 1);
+    deliver(2, ":db"); // the host still had credit
+    assert_told(AGENT_RELEASE, 2);
+    fake_expect_nothing(f, FAKE_HOST);
+}
+
+static void without_memory_to_hold_it_a_message_goes_back_and_credit_waits(void **state)
+{
+    (void)state;
+    fake_program(f, 0, 1);
+    f->n_fail = 1;
+    deliver(1, ":db");
+    assert_told(AGENT_RELEASE, 1);
+    fake_expect_nothing(f, FAKE_HOST); // or it would come back at once, for ever
+    fake_pass(f, 50);
+    assert_int_equal(fake_expect(f, FAKE_HOST, AGENT_CREDIT).credit, 1);
 }
 
 static void a_service_message_waits_for_its_programs_credit_and_costs_no_other(void **state)
@@ -310,6 +363,24 @@ static void a_redelivered_message_is_not_given_twice_while_a_program_works_on_it
     assert_told(AGENT_ACK, 1);
 }
 
+static void two_messages_with_one_id_are_two_messages(void **state)
+{
+    (void)state;
+    fake_program(f, 0, 3);
+    deliver(1, "acme/web");
+    deliver(1, "acme/web");
+    assert_got(0, 1);
+    assert_got(0, 1);
+    answer(0, AGENT_ACK, 1);
+    assert_told(AGENT_ACK, 1);
+    reconnect();
+    fake_expect(f, FAKE_HOST, AGENT_CREDIT);
+    deliver(1, "acme/web"); // the one that is not acknowledged
+    fake_expect_nothing(f, 0);
+    deliver(1, "acme/web"); // a third
+    assert_got(0, 1);
+}
+
 static void messages_wait_at_the_host_while_a_program_does_not_read(void **state)
 {
     (void)state;
@@ -363,13 +434,17 @@ int main(void)
         T(too_much_credit_costs_a_program_its_connection),
         T(the_window_is_bounded_by_what_can_be_remembered),
         T(service_messages_go_to_the_program_that_registered_it),
-        T(messages_for_a_service_that_nobody_serves_go_back),
+        T(a_message_for_a_service_that_nobody_serves_waits_and_lets_others_pass),
+        T(who_registers_a_service_gets_what_waited_for_it),
+        T(what_nobody_serves_goes_back_when_nobody_has_credit),
+        T(without_memory_to_hold_it_a_message_goes_back_and_credit_waits),
         T(a_service_message_waits_for_its_programs_credit_and_costs_no_other),
         T(held_messages_go_back_when_their_program_dies),
         T(when_too_much_is_held_the_host_gets_no_more_credit),
         T(what_cannot_be_held_goes_back),
         T(an_answer_given_without_link_reaches_the_host_before_new_credit),
         T(a_redelivered_message_is_not_given_twice_while_a_program_works_on_it),
+        T(two_messages_with_one_id_are_two_messages),
         T(messages_wait_at_the_host_while_a_program_does_not_read),
         T(a_program_that_keeps_others_waiting_is_closed),
     };

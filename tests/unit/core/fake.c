@@ -33,6 +33,8 @@ static void pipe_done(struct pipe *p, size_t n)
 static void *op_allocate(void *ctx, size_t size_bytes)
 {
     struct fake *f = ctx;
+    if (f->n_fail > 0 && f->n_fail--)
+        return NULL;
     for (size_t i = 0; f->allocated < f->memory_max && i < sizeof f->blocks / sizeof f->blocks[0]; i++) {
         if (f->blocks[i])
             continue;

@@ -3,12 +3,7 @@
 // wants it.
 #pragma once
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "testing.h"
 
 #include "core/agent.h"
 #include "proto/agent.h"
@@ -38,8 +33,9 @@ struct fake {
     uint32_t shutdown_grace_ms;
     char shutdown_reason[512];
     char last_log[256];
-    size_t allocated, memory_max;
-    void *blocks[4096]; // to find leaks and frees of what was never given
+    size_t allocated, memory_max; // blocks
+    int n_fail;                   // so many allocations fail first
+    void *blocks[4096];           // to find leaks and frees of what was never given
 };
 
 // A new agent, not started. Clock: 1,000 s since boot, 2023 on the wall.

@@ -1,10 +1,5 @@
 // Tests of the agent protocol's frames (proto/agent.c).
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "testing.h"
 
 #include <string.h>
 

@@ -1,10 +1,5 @@
 // Tests of the message envelope (proto/envelope.c) and of the receipts' words (proto/receipt.c).
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "testing.h"
 
 #include <string.h>
 

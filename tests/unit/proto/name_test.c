@@ -1,10 +1,5 @@
 // Tests of names, addresses, subjects and ids (proto/name.c).
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "testing.h"
 
 #include <string.h>
 

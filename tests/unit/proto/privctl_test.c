@@ -1,10 +1,5 @@
 // Tests of the datagrams between envd and envpriv (proto/privctl.c).
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "testing.h"
 
 #include <string.h>
 

@@ -1,10 +1,5 @@
 // Tests of envvm's control messages and configuration (proto/vmctl.c).
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "testing.h"
 
 #include <string.h>
 

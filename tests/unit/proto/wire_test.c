@@ -1,10 +1,5 @@
 // Tests of the byte cursors and of UTF-8 validation (proto/wire.c, proto/utf8.c).
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "testing.h"
 
 #include <string.h>
 

@@ -26,8 +26,9 @@
 // connected, messages on their way get RECEIPT unknown-outcome, new ones RECEIPT host-unreachable, and
 // services are registered again when the link is back. A reply goes to the caller without credit, and the
 // agent acknowledges it itself (an ACK from the caller is ignored). Everything else goes to a program with
-// credit: to the one that registered the service it is addressed to, else to each in turn. What a program had
-// not acknowledged when it went away is released to the host.
+// credit: to the one that registered the service it is addressed to (for which it waits here while others
+// have credit), else to each in turn. What a program had not acknowledged when it went away is released to
+// the host.
 #pragma once
 
 #include <stdbool.h>
