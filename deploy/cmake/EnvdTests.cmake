@@ -1,12 +1,15 @@
 # How tests are declared. Labels: unit (seconds, no rights), fuzz (replays the corpora), integ (root, KVM), lab (emulated
 # hardware KVM), soak (small dose). A test that cannot run exits with 77 and says why: ctest counts it as skipped.
 #
-#   envd_unit_test(NAME SOURCES a.c LINK lib...)    cmocka; NAME becomes the executable and the ctest name unit/NAME
+#   envd_unit_test(NAME [THREADED] SOURCES a.c LINK lib...)    cmocka; NAME becomes the executable and the ctest name
+#                                                   unit/NAME. THREADED: run under TSan too (target threaded_tests)
 #   envd_fuzz_target(NAME SOURCES a.c LINK lib...)  LLVMFuzzerTestOneInput; corpus in tests/fuzz/corpus/NAME
 #   envd_integ_test(NAME SCRIPT f [LABELS ...] [TIMEOUT s])  runs a script with ENVD_BUILD set
 
+add_custom_target(threaded_tests)
+
 function(envd_unit_test name)
-    cmake_parse_arguments(A "" "" "SOURCES;LINK" ${ARGN})
+    cmake_parse_arguments(A "THREADED" "" "SOURCES;LINK" ${ARGN})
     pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET GLOBAL cmocka)
     add_executable(unit_${name} ${A_SOURCES})
     target_include_directories(unit_${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests/unit)
@@ -14,6 +17,10 @@ function(envd_unit_test name)
     set_target_properties(unit_${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
     add_test(NAME unit/${name} COMMAND unit_${name})
     set_tests_properties(unit/${name} PROPERTIES LABELS unit TIMEOUT 60 SKIP_RETURN_CODE 77)
+    if(A_THREADED)
+        set_tests_properties(unit/${name} PROPERTIES LABELS "unit;threaded")
+        add_dependencies(threaded_tests unit_${name})
+    endif()
 endfunction()
 
 function(envd_fuzz_target name)

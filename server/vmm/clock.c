@@ -66,7 +66,7 @@ static void publish(struct clock_page *clock, uint64_t realtime_ns)
 {
     struct cell_shared *s = clock->shared;
     clock->seq += 2;
-    s->clock_seq = clock->seq - 1;
+    __atomic_store_n(&s->clock_seq, clock->seq - 1, __ATOMIC_RELAXED);
     atomic_thread_fence(
         memory_order_release); // odd before the fields; pairs with the guest's second read of seq
     s->tsc_base = clock->tsc_base;
@@ -74,7 +74,7 @@ static void publish(struct clock_page *clock, uint64_t realtime_ns)
     s->monotonic_base_ns = clock->base_ns;
     s->realtime_base_ns = realtime_ns;
     atomic_thread_fence(memory_order_release); // the fields before even
-    s->clock_seq = clock->seq;
+    __atomic_store_n(&s->clock_seq, clock->seq, __ATOMIC_RELAXED);
 }
 
 void clock_page_update(struct clock_page *clock, const struct clock_reading *now)

@@ -70,9 +70,15 @@ static void futex_wait_until(atomic_uint *word, uint64_t monotonic_ns)
             FUTEX_BITSET_MATCH_ANY);
 }
 
+// The I/O thread sets it, the guest clears it.
+static bool is_pending(const struct vcpu *v)
+{
+    return __atomic_load_n(&v->shared->pending, __ATOMIC_RELAXED) != 0;
+}
+
 static bool has_work(const struct vcpu *v)
 {
-    return v->shared->pending || atomic_load(&v->stopping);
+    return is_pending(v) || atomic_load(&v->stopping);
 }
 
 // Sleeps until there is work or the time has come.
@@ -125,7 +131,7 @@ bool vcpu_clock_pause(struct vcpu *v)
 
 bool vcpu_notify(struct vcpu *v)
 {
-    v->shared->pending = 1;
+    __atomic_store_n(&v->shared->pending, 1, __ATOMIC_RELAXED);
     atomic_thread_fence(memory_order_seq_cst); // pending before idle; pairs with sleep_until()
     if (!atomic_load(&v->idle))
         return true;
@@ -303,7 +309,7 @@ static bool upcall_possible(const struct vcpu *v)
     const bool in_stubs = rip < BOOT_SUPER_END;
     const bool in_event = e->exception.injected || e->exception.pending || e->interrupt.injected ||
                           e->nmi.injected || e->nmi.pending;
-    return v->shared->pending && !in_kernel && !in_stubs && !in_event;
+    return is_pending(v) && !in_kernel && !in_stubs && !in_event;
 }
 
 // The guest was kicked out of KVM_RUN, and what an earlier exit left undone is done: registers can be
@@ -317,7 +323,7 @@ static void try_upcall(struct vcpu *v)
     v->shared->upcall.rip = regs->rip;
     v->shared->upcall.rsp = regs->rsp;
     v->shared->upcall.rflags = regs->rflags;
-    v->shared->in_kernel = 1;
+    __atomic_store_n(&v->shared->in_kernel, 1, __ATOMIC_RELAXED);
     regs->rip = v->config.kernel.upcall;
     regs->rflags = KVM_CELL_RFLAGS; // the program's DF, TF and AC are none of the kernel's
     run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
@@ -325,9 +331,9 @@ static void try_upcall(struct vcpu *v)
 
 bool vcpu_nudge(struct vcpu *v)
 {
-    if (!v->shared->pending || atomic_load(&v->idle) || atomic_load(&v->ended))
+    if (!is_pending(v) || atomic_load(&v->idle) || atomic_load(&v->ended))
         return false;
-    if (!v->shared->in_kernel)
+    if (!__atomic_load_n(&v->shared->in_kernel, __ATOMIC_RELAXED))
         kick(v);
     return true;
 }
