@@ -218,7 +218,7 @@ int environment_create(const struct store *store, struct store_txn *txn, const c
     const char *name = json_get_string(request, "name", "");
     char key[DOC_KEY_CAP], uid_text[ID_TEXT_CAP];
     struct env_spec spec;
-    int host;
+    int host = 0; // gcc does not see that address_take() sets it
     doc_key_of(key, DOC_ENVIRONMENTS, tenant, name);
     id_format(uid, uid_text);
     _cleanup_json_ json_t *tenant_doc = tenant_expect(store, txn, tenant, why);
