@@ -19,7 +19,7 @@ static struct {
     struct agent *core;
     void *sockets[AGENT_CLIENTS_MAX];
     uint64_t timer_ns; // 0: none
-    bool started; // vsock_connect() was called and the core does not know yet
+    bool started;      // vsock_connect() was called and the core does not know yet
 } agent;
 
 static void *op_allocate(void *ctx, size_t n)

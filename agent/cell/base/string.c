@@ -2,6 +2,13 @@
 // fastest that general registers can do on the CPUs that run KVM today.
 #include "base/string.h"
 
+// gcc would see the loops below for what they are and call the very functions that they make.
+#ifdef __clang__
+#define PLAIN_LOOP
+#else
+#define PLAIN_LOOP __attribute__((optimize("no-tree-loop-distribute-patterns")))
+#endif
+
 void *memcpy(void *restrict to, const void *restrict from, size_t n)
 {
     void *d = to;
@@ -16,7 +23,7 @@ void *memset(void *to, int byte, size_t n)
     return to;
 }
 
-void *memmove(void *to, const void *from, size_t n)
+PLAIN_LOOP void *memmove(void *to, const void *from, size_t n)
 {
     if ((uintptr_t)to - (uintptr_t)from >= n)
         return memcpy(to, from, n);
@@ -27,7 +34,7 @@ void *memmove(void *to, const void *from, size_t n)
     return to;
 }
 
-int memcmp(const void *a, const void *b, size_t n)
+PLAIN_LOOP int memcmp(const void *a, const void *b, size_t n)
 {
     const uint8_t *x = a, *y = b;
     for (size_t i = 0; i < n; i++)
@@ -36,7 +43,7 @@ int memcmp(const void *a, const void *b, size_t n)
     return 0;
 }
 
-void *memchr(const void *s, int byte, size_t n)
+PLAIN_LOOP void *memchr(const void *s, int byte, size_t n)
 {
     const uint8_t *p = s;
     for (size_t i = 0; i < n; i++)
@@ -45,7 +52,7 @@ void *memchr(const void *s, int byte, size_t n)
     return NULL;
 }
 
-size_t strlen(const char *s)
+PLAIN_LOOP size_t strlen(const char *s)
 {
     size_t n = 0;
     while (s[n])
@@ -53,7 +60,7 @@ size_t strlen(const char *s)
     return n;
 }
 
-size_t strnlen(const char *s, size_t cap)
+PLAIN_LOOP size_t strnlen(const char *s, size_t cap)
 {
     size_t n = 0;
     while (n < cap && s[n])
@@ -61,7 +68,7 @@ size_t strnlen(const char *s, size_t cap)
     return n;
 }
 
-int strcmp(const char *a, const char *b)
+PLAIN_LOOP int strcmp(const char *a, const char *b)
 {
     while (*a && *a == *b) {
         a++;
@@ -70,7 +77,7 @@ int strcmp(const char *a, const char *b)
     return (unsigned char)*a - (unsigned char)*b;
 }
 
-int strncmp(const char *a, const char *b, size_t n)
+PLAIN_LOOP int strncmp(const char *a, const char *b, size_t n)
 {
     for (; n; a++, b++, n--)
         if (*a != *b || !*a)

@@ -52,7 +52,7 @@ static struct {
     uint8_t state;
     uint8_t n_free, free[TX_COUNT]; // transmit ids for data, a stack
     uint8_t n_control, control[CONTROL_COUNT];
-    uint32_t owed;                  // control packets to send when there is a slot, a bit per op
+    uint32_t owed; // control packets to send when there is a slot, a bit per op
     uint32_t local_port, peer_port;
     uint32_t tx_count, peer_alloc, peer_forwarded;
     uint32_t forwarded, forwarded_told;
@@ -321,7 +321,8 @@ void vsock_flush(uint64_t deadline_ns)
     if (!vsock.present)
         return;
     virtqueue_set_quiet(&vsock.tx, false);
-    while (reap_sent(), vsock.n_free + vsock.n_control < TX_COUNT + CONTROL_COUNT && clock_monotonic_ns() < deadline_ns)
+    while (reap_sent(),
+           vsock.n_free + vsock.n_control < TX_COUNT + CONTROL_COUNT && clock_monotonic_ns() < deadline_ns)
         wait_event(deadline_ns);
     virtqueue_set_quiet(&vsock.tx, !vsock.blocked);
 }

@@ -48,8 +48,8 @@ static bool next_part(const char *path, size_t len, size_t *pos, const char **re
 static struct node *make_path(const char *path, size_t len, enum node_kind kind, unsigned permissions)
 {
     struct node *at = tree_root();
-    const char *part, *next;
-    size_t part_len, next_len, pos = 0;
+    const char *part = NULL, *next = NULL;
+    size_t part_len = 0, next_len = 0, pos = 0;
     bool more = next_part(path, len, &pos, &part, &part_len);
     while (more) {
         more = next_part(path, len, &pos, &next, &next_len);

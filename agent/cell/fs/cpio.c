@@ -78,7 +78,7 @@ int cpio_next(struct cpio_reader *r, struct cpio_entry *ret)
     if (memcmp(header, "070701", MAGIC_LEN) != 0 && memcmp(header, "070702", MAGIC_LEN) != 0)
         return fail(r, "not a newc header");
     for (int i = 0; i < FIELD_COUNT; i++)
-        if (!read_hex(header + MAGIC_LEN + i * FIELD_LEN, &f[i]))
+        if (!read_hex(header + MAGIC_LEN + (size_t)i * FIELD_LEN, &f[i]))
             return fail(r, "a header field is not hexadecimal");
     if (f[NAME_SIZE] < 2 || f[NAME_SIZE] > NAME_MAX_)
         return fail(r, "bad name length");

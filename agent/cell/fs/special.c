@@ -81,7 +81,8 @@ struct file *special_standard_file(size_t n)
     static struct file standard[3];
     // A reference is the kernel's, so that they are never freed.
     if (!standard[n].ops)
-        standard[n] = (struct file){.ops = n ? &log_ops : &empty_ops, .n_refs = 1, .flags = n ? O_WRONLY : O_RDONLY};
+        standard[n] =
+            (struct file){.ops = n ? &log_ops : &empty_ops, .n_refs = 1, .flags = n ? O_WRONLY : O_RDONLY};
     file_ref(&standard[n]);
     return &standard[n];
 }

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PAGES_SIZE 4096u
+#define PAGES_SIZE ((size_t)4096)
 
 // Takes over [start, end), page aligned, all of it zero bytes. Keeps three bits per page at its end. Once.
 void pages_init(uintptr_t start, uintptr_t end);

@@ -50,12 +50,12 @@ static struct file *mapped_file(uint64_t prot, uint64_t flags, uint64_t fd, int6
     }
     if (file->node && file->node->kind == NODE_DEVICE && file->node->device == DEVICE_ZERO)
         return NULL;
-    if (!file->node || file->node->kind != NODE_FILE)
+    // A copy cannot be written back.
+    bool written_back = (flags & MAP_SHARED) && (prot & PROT_WRITE);
+    if (!file->node || file->node->kind != NODE_FILE || written_back)
         *ret_rc = -ENODEV;
     else if ((file->flags & O_ACCMODE) == O_WRONLY)
         *ret_rc = -EACCES;
-    else if ((flags & MAP_SHARED) && (prot & PROT_WRITE))
-        *ret_rc = -ENODEV; // a copy cannot be written back
     return *ret_rc ? NULL : file;
 }
 

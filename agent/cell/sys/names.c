@@ -90,7 +90,7 @@ static int replace(const struct place *to, const struct node *node, uint64_t fla
 
 static int64_t rename_path(uint64_t from_fd, uint64_t from, uint64_t to_fd, uint64_t to, uint64_t flags)
 {
-    struct place source, target;
+    struct place source = {.len = 0}, target = {.len = 0};
     if (flags & ~(uint64_t)RENAME_NOREPLACE)
         return -EINVAL;
     int rc = paths_place(from_fd, from, &source);
@@ -105,6 +105,7 @@ static int64_t rename_path(uint64_t from_fd, uint64_t from, uint64_t to_fd, uint
         return -ENOTDIR;
     if (node == tree_child(target.directory, target.name, target.len))
         return 0;
+    // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): paths_place() sets both where it returns 0
     if (!source.directory->writable || !target.directory->writable)
         return -EROFS;
     for (struct node *up = target.directory; up->parent && up->parent != up; up = up->parent)

@@ -97,8 +97,8 @@ static int make_file(uint64_t dirfd, uint64_t path, uint64_t mode, struct node *
 
 static int64_t open_path(uint64_t dirfd, uint64_t path, uint32_t flags, uint64_t mode)
 {
-    struct node *node;
-    struct file *file;
+    struct node *node = NULL;
+    struct file *file = NULL;
     bool exclusive = (flags & O_CREAT) && (flags & O_EXCL);
     if ((flags & __O_TMPFILE) == __O_TMPFILE)
         return -EOPNOTSUPP;

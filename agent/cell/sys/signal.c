@@ -90,7 +90,8 @@ static int64_t send_to_self(uint64_t signal)
 int64_t sys_kill(const uint64_t a[6])
 {
     int pid = (int)a[0];
-    return pid == PROCESS_ID || pid == 0 || pid == -1 || pid == -PROCESS_ID ? send_to_self(a[1]) : -ESRCH;
+    // Also its group: 0 and -1, which is every process as well.
+    return pid == PROCESS_ID || pid == 0 || pid == -PROCESS_ID ? send_to_self(a[1]) : -ESRCH;
 }
 
 int64_t sys_tkill(const uint64_t a[6])

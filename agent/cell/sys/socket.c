@@ -182,8 +182,13 @@ static int64_t put_value(uint64_t out, uint64_t len_out, const void *value, uint
 
 int64_t sys_getsockopt(const uint64_t a[6])
 {
+    static const struct {
+        uint32_t option, value;
+    } options[] = {
+        {SO_TYPE, STREAM}, {SO_DOMAIN, FAMILY_UNIX}, {SO_SNDBUF, BUFFER_BYTES}, {SO_RCVBUF, BUFFER_BYTES},
+        {SO_ERROR, 0},     {SO_ACCEPTCONN, 0}};
     struct file *file;
-    int rc = find_socket(a[0], &file), value;
+    int rc = find_socket(a[0], &file);
     if (rc < 0)
         return rc;
     if (a[1] != SOL_SOCKET)
@@ -192,17 +197,10 @@ int64_t sys_getsockopt(const uint64_t a[6])
         uint32_t ids[3] = {0, 0, 0}; // the agent is the kernel: process 0, root
         return put_value(a[3], a[4], ids, sizeof ids);
     }
-    if (a[2] == SO_TYPE)
-        value = STREAM;
-    else if (a[2] == SO_DOMAIN)
-        value = FAMILY_UNIX;
-    else if (a[2] == SO_SNDBUF || a[2] == SO_RCVBUF)
-        value = BUFFER_BYTES;
-    else if (a[2] == SO_ERROR || a[2] == SO_ACCEPTCONN)
-        value = 0;
-    else
-        return -ENOPROTOOPT;
-    return put_value(a[3], a[4], &value, sizeof value);
+    for (size_t i = 0; i < ARRAY_LEN(options); i++)
+        if (a[2] == options[i].option)
+            return put_value(a[3], a[4], &options[i].value, sizeof options[i].value);
+    return -ENOPROTOOPT;
 }
 
 // Options of SOL_SOCKET are accepted: none of them changes what such a connection does.

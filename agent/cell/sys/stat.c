@@ -66,7 +66,7 @@ static int describe_descriptor(uint64_t fd, struct description *ret)
 static int describe_path(uint64_t dirfd, uint64_t path, uint64_t at_flags, struct description *ret)
 {
     char first = 1;
-    struct node *node;
+    struct node *node = NULL;
     if (at_flags & AT_EMPTY_PATH) {
         // fstat as newfstatat(fd, "", …, AT_EMPTY_PATH): the descriptor need not have a node.
         if (path && user_get(&first, path, 1) < 0)
@@ -101,31 +101,31 @@ static int64_t put_stat(int rc, const struct description *d, uint64_t out)
 
 int64_t sys_stat(const uint64_t a[6])
 {
-    struct description d;
+    struct description d = {.ino = 0};
     return put_stat(describe_path(HERE, a[0], 0, &d), &d, a[1]);
 }
 
 int64_t sys_lstat(const uint64_t a[6])
 {
-    struct description d;
+    struct description d = {.ino = 0};
     return put_stat(describe_path(HERE, a[0], AT_SYMLINK_NOFOLLOW, &d), &d, a[1]);
 }
 
 int64_t sys_fstat(const uint64_t a[6])
 {
-    struct description d;
+    struct description d = {.ino = 0};
     return put_stat(describe_descriptor(a[0], &d), &d, a[1]);
 }
 
 int64_t sys_newfstatat(const uint64_t a[6])
 {
-    struct description d;
+    struct description d = {.ino = 0};
     return put_stat(describe_path(a[0], a[1], a[3], &d), &d, a[2]);
 }
 
 int64_t sys_statx(const uint64_t a[6])
 {
-    struct description d;
+    struct description d = {.ino = 0};
     int rc = describe_path(a[0], a[1], a[2], &d);
     if (rc < 0)
         return rc;

@@ -33,7 +33,7 @@ static void fault_divide(void)
 
 static void fault_privileged(void)
 {
-    __asm__ volatile("cli");
+    __asm__ volatile("hlt");
 }
 
 static void fault_port(void)

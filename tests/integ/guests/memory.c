@@ -94,7 +94,9 @@ static void check_exhaustion(void)
 {
     void *first = NULL;
     int n = 0;
-    CHECK(malloc((size_t)1 << 40) == NULL && errno == ENOMEM);
+    void *absurd = malloc((size_t)1 << 40);
+    CHECK(absurd == NULL && errno == ENOMEM);
+    free(absurd);
     for (void **p; (p = malloc(100000)); n++) {
         memset(p, 0xee, 100000);
         *p = first;

@@ -7,7 +7,7 @@
 #include "mem/heap.h"
 #include "mem/pages.h"
 
-#define ARENA_PAGES 256
+#define ARENA_PAGES ((size_t)256)
 
 static void *arena;
 
