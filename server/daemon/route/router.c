@@ -8,6 +8,7 @@
 
 #define SWEEP_S          1
 #define MAILBOX_MESSAGES (1u << 16) // the most that a mailbox is built for
+#define DEDUP_MAX        (1u << 16)
 
 void router_config_default(struct router_config *ret)
 {
@@ -16,6 +17,7 @@ void router_config_default(struct router_config *ret)
         .mailbox_messages_max = 1000,
         .mailbox_bytes_max = 8u << 20,
         .total_bytes_max = 256u << 20,
+        .dedup_window = 1024,
         .rate_per_s = 20000,
         .rate_burst = 20000,
         .calls_max = 256,
@@ -35,6 +37,7 @@ static struct router_config sane(const struct router_config *config)
     struct router_config c = *config;
     c.body_max_bytes = at_most(c.body_max_bytes, ENVELOPE_BODY_MAX);
     c.mailbox_messages_max = at_most(c.mailbox_messages_max ? c.mailbox_messages_max : 1, MAILBOX_MESSAGES);
+    c.dedup_window = at_most(c.dedup_window ? c.dedup_window : 1, DEDUP_MAX);
     if (c.mailbox_bytes_max < c.body_max_bytes + ENVELOPE_OVERHEAD_MAX)
         c.mailbox_bytes_max = c.body_max_bytes + ENVELOPE_OVERHEAD_MAX;
     c.rate_per_s = at_most(c.rate_per_s, POLICY_RATE_MAX);
@@ -106,7 +109,7 @@ int router_environment_added(struct router *r, const char *tenant, const char *n
     const struct mailbox_limits limits = {
         .messages_max = r->config.mailbox_messages_max,
         .bytes_max = r->config.mailbox_bytes_max,
-        .window = DEDUP_WINDOW,
+        .window = r->config.dedup_window,
         .budget = &r->budget,
     };
     struct mailbox *mailbox = mailbox_memory_new(&limits);

@@ -23,6 +23,7 @@ struct router_config {
     uint32_t mailbox_messages_max; // per environment; up to 65,536
     uint64_t mailbox_bytes_max;    // per environment; raised so that one message of body_max_bytes fits
     uint64_t total_bytes_max;      // of all mailboxes
+    uint32_t dedup_window;         // ids that a mailbox remembers to find what is sent again; up to 65,536
     uint32_t rate_per_s;           // messages that one environment may send; 0: no limit
     uint32_t rate_burst;
     uint32_t calls_max;           // of one sender that wait for replies at once

@@ -5,9 +5,6 @@
 #include "route/directory.h"
 #include "route/router.h"
 
-#define DEDUP_WINDOW                                                                                         \
-    1024 // ids that a mailbox remembers, and replies that an environment is known to have sent
-
 struct router {
     struct event_base *base;
     struct router_config config;

@@ -79,7 +79,7 @@ static void submit_reply(struct submission *s)
     }
     if (s->envelope.expires_ms == 0 || s->envelope.expires_ms > call->deadline_ms)
         s->envelope.expires_ms = call->deadline_ms;
-    if (!s->sender->replies_sent && !(s->sender->replies_sent = seen_new(DEDUP_WINDOW))) {
+    if (!s->sender->replies_sent && !(s->sender->replies_sent = seen_new(s->router->config.dedup_window))) {
         submission_refuse(s, RECEIPT_MAILBOX_FULL, MEDIATE_REASON_MAILBOX);
         return;
     }
