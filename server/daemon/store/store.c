@@ -16,7 +16,7 @@
 #define PENDING_MAX 4096 // transactions on their way; more are refused with -EBUSY
 
 struct store_watch {
-    LIST_ENTRY(store_watch) link;
+    struct store_watch *next;
     struct store *store;
     uint64_t id;    // what replays carry: the watch may be closed before they come back
     bool live;      // gets events as they happen; else a replay is under way, or it has ended
@@ -39,7 +39,7 @@ struct store {
     struct job_queue done;
     uint64_t last_watch_id;
     bool delivering; // watches are being called: closed ones stay in the list
-    LIST_HEAD(, store_watch) watches;
+    struct store_watch *watches;
 };
 
 // --- watches ---
@@ -52,14 +52,15 @@ static void deliver(struct store_watch *watch, const struct store_event *event)
 
 static void sweep_closed(struct store *store)
 {
-    struct store_watch *watch = LIST_FIRST(&store->watches);
-    while (watch) {
-        struct store_watch *next = LIST_NEXT(watch, link);
-        if (watch->closed) {
-            LIST_REMOVE(watch, link);
-            free(watch);
+    struct store_watch **at = &store->watches;
+    while (*at) {
+        struct store_watch *watch = *at;
+        if (!watch->closed) {
+            at = &watch->next;
+            continue;
         }
-        watch = next;
+        *at = watch->next;
+        free(watch);
     }
 }
 
@@ -70,10 +71,9 @@ static bool watches_key(const struct store_watch *watch, const char *key)
 
 static struct store_watch *find_watch(struct store *store, uint64_t id)
 {
-    struct store_watch *watch;
-    LIST_FOREACH(watch, &store->watches, link)
-    if (watch->id == id && !watch->closed)
-        return watch;
+    for (struct store_watch *watch = store->watches; watch; watch = watch->next)
+        if (watch->id == id && !watch->closed)
+            return watch;
     return NULL;
 }
 
@@ -147,7 +147,8 @@ struct store_watch *store_watch_open(struct store *store, const char *prefix, ui
         free(watch);
         return NULL;
     }
-    LIST_INSERT_HEAD(&store->watches, watch, link);
+    watch->next = store->watches;
+    store->watches = watch;
     return watch;
 }
 
@@ -176,9 +177,7 @@ static void announce(struct store *store, const struct store_txn *txn, size_t i)
     const struct store_op *op = &txn->ops[i];
     const struct store_entry *entry = &op->entry->pub;
     bool is_put = op->type == OP_PUT;
-    struct store_watch *watch;
-    LIST_FOREACH(watch, &store->watches, link)
-    {
+    for (struct store_watch *watch = store->watches; watch; watch = watch->next) {
         if (!watch->live || !watches_key(watch, entry->key))
             continue;
         deliver(watch, &(struct store_event){.type = is_put ? STORE_EVENT_PUT : STORE_EVENT_DELETE,
@@ -330,7 +329,6 @@ int store_open_sqlite(struct event_base *base, const struct store_sqlite_config 
         return err_errno(err, -ENOMEM, "open the store");
     store->event_fd = -1;
     STAILQ_INIT(&store->done);
-    LIST_INIT(&store->watches);
     int rc = db_open(config, &store->db, err);
     if (rc == 0)
         rc = set_up(store, base, err);
@@ -349,10 +347,11 @@ void store_close(struct store *store)
     if (store->worker)
         worker_stop(take_ptr(store->worker), &store->done);
     complete(store);
-    struct store_watch *watch;
-    LIST_FOREACH(watch, &store->watches, link)
-    watch->closed = true;
-    sweep_closed(store);
+    while (store->watches) {
+        struct store_watch *watch = store->watches;
+        store->watches = watch->next;
+        free(watch);
+    }
     db_close(store->db);
     if (store->wake)
         event_free(store->wake);
