@@ -64,7 +64,7 @@ int router_environment_removed(struct router *r, const char *tenant, const char 
 struct router_receipt {
     enum receipt_code code;
     struct id id;                   // of the message; made by the router when the sender left it zero
-    char detail[ROUTER_DETAIL_CAP]; // for the sender: to a tenant nothing but the code and the id
+    char detail[ROUTER_DETAIL_CAP]; // of a refusal: to a tenant nothing but the id, to an operator the reason
 };
 
 typedef void router_receipt_cb(void *arg, const struct router_receipt *receipt);

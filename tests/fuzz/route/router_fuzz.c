@@ -88,7 +88,8 @@ static void set_policy(struct fuzz *f, unsigned which)
 static void on_receipt(void *arg, const struct router_receipt *receipt)
 {
     struct fuzz *f = arg;
-    if (f->receipts_owed == 0 || (unsigned)receipt->code >= RECEIPT_CODE_COUNT || receipt->detail[0] == '\0')
+    if (f->receipts_owed == 0 || (unsigned)receipt->code >= RECEIPT_CODE_COUNT ||
+        (receipt->code == RECEIPT_ACCEPTED) != (receipt->detail[0] == '\0'))
         abort();
     f->receipts_owed--;
 }
