@@ -8,7 +8,6 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -20,7 +19,7 @@
 
 #define SHARES_MIN      2u
 #define SHARES_MAX      262144u
-#define FILE_CAP        4096
+#define LINE_CAP        4096
 #define FILE_NAME_CAP   96  // "<vm id>/memory.memsw.limit_in_bytes"
 #define REMOVE_TRIES    400 // with the pause, two seconds
 #define REMOVE_PAUSE_MS 5
@@ -69,25 +68,33 @@ static bool list_has(const char *list, const char *word)
     return false;
 }
 
+// One line of proc(5)'s mountinfo: id parent major:minor root MOUNTPOINT options… - TYPE source SUPEROPTIONS
+static bool line_mounts(const char *line, const char *controller, char *ret, unsigned long cap)
+{
+    const char *tail = strstr(line, " - ");
+    char point[LINE_CAP], type[32], options[1024] = "";
+    if (!tail || sscanf(line, "%*s %*s %*s %*s %4095s", point) != 1 ||
+        sscanf(tail, " - %31s %*s %1023s", type, options) < 1)
+        return false;
+    if (controller ? strcmp(type, "cgroup") != 0 || !list_has(options, controller)
+                   : strcmp(type, "cgroup2") != 0)
+        return false;
+    int n = snprintf(ret, cap, "%s", point);
+    return n >= 0 && (unsigned long)n < cap;
+}
+
 bool cgroup_find_mount(const char *mountinfo, const char *controller, char *ret, unsigned long cap)
 {
-    _cleanup_free_ char *copy = strdup(mountinfo);
-    if (!copy)
-        return false;
-    char *rest = copy;
-    for (char *line; (line = strsep(&rest, "\n")) != NULL;) {
-        // proc(5): id parent major:minor root MOUNTPOINT options… - TYPE source SUPEROPTIONS
-        char *tail = strstr(line, " - ");
-        char point[FILE_CAP], type[32], options[1024] = "";
-        if (!tail || sscanf(line, "%*s %*s %*s %*s %4095s", point) != 1 ||
-            sscanf(tail, " - %31s %*s %1023s", type, options) < 1)
-            continue;
-        bool found = controller ? strcmp(type, "cgroup") == 0 && list_has(options, controller)
-                                : strcmp(type, "cgroup2") == 0;
-        if (found && strlen(point) < cap) {
-            strcpy(ret, point);
-            return true;
+    for (const char *p = mountinfo; *p;) {
+        size_t n = strcspn(p, "\n");
+        char line[LINE_CAP];
+        if (n < sizeof line) {
+            memcpy(line, p, n);
+            line[n] = '\0';
+            if (line_mounts(line, controller, ret, cap))
+                return true;
         }
+        p += n + (p[n] == '\n');
     }
     return false;
 }
@@ -104,7 +111,7 @@ static int write_file(int folder, const char *file, const char *text)
 // Version 2 is usable when all our controllers can be handed to groups below the root.
 static bool v2_usable(int root)
 {
-    char text[FILE_CAP] = "";
+    char text[LINE_CAP] = "";
     _cleanup_close_ int fd = openat(root, "cgroup.controllers", O_RDONLY | O_CLOEXEC);
     if (fd < 0 || read(fd, text, sizeof text - 1) <= 0)
         return false;
@@ -119,7 +126,7 @@ static bool v2_usable(int root)
 
 static void open_hierarchies(struct cgroups *cg, const char *mountinfo)
 {
-    char point[FILE_CAP];
+    char point[LINE_CAP];
     if (cgroup_find_mount(mountinfo, NULL, point, sizeof point)) {
         _cleanup_close_ int root = open(point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (root >= 0 && v2_usable(root)) {

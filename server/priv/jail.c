@@ -91,9 +91,16 @@ static int set_limits(const struct jail *j, const struct jail_request *r)
         {RLIMIT_SIGPENDING, SIGNALS_MAX},
         {RLIMIT_RTPRIO, 0},
     };
-    for (unsigned i = 0; i < ARRAY_LEN(limits); i++)
-        if (setrlimit(limits[i].resource, &(struct rlimit){limits[i].value, limits[i].value}) < 0)
+    for (unsigned i = 0; i < ARRAY_LEN(limits); i++) {
+        struct rlimit limit;
+        if (getrlimit(limits[i].resource, &limit) < 0)
             return -errno;
+        if (limit.rlim_max > limits[i].value) // one that is tighter already cannot be raised
+            limit.rlim_max = limits[i].value;
+        limit.rlim_cur = limit.rlim_max;
+        if (setrlimit(limits[i].resource, &limit) < 0)
+            return -errno;
+    }
     return 0;
 }
 

@@ -38,10 +38,8 @@ static int open_folder(struct run_folder *f, const char *path, struct err *err)
         return err_errno(err, -errno, "open the run folder %s", path);
     if (made && (fchown(f->fd, f->user, f->group) < 0 || fchmod(f->fd, 0711) < 0))
         return err_errno(err, -errno, "give the run folder %s to user %u", path, f->user);
-    _cleanup_free_ char *real = realpath(path, NULL);
-    if (!real || strlen(real) >= sizeof f->real_path)
-        return err_errno(err, real ? -ENAMETOOLONG : -errno, "the path of the run folder %s", path);
-    strcpy(f->real_path, real);
+    if (!realpath(path, f->real_path))
+        return err_errno(err, -errno, "the path of the run folder %s", path);
     return 0;
 }
 

@@ -3,6 +3,7 @@
 // names) can use root's. Called by main.c.
 #pragma once
 
+#include <limits.h>
 #include <sys/types.h>
 
 #include "common/err.h"
@@ -15,7 +16,7 @@ struct run_folder {
     gid_t group;
     int fd;
     int lock;
-    char real_path[4096];
+    char real_path[PATH_MAX];
 };
 
 // Opens the folder, made for the user when missing, and locks it. -EBUSY names the process that holds it.

@@ -68,7 +68,7 @@ int spawn_check_fds(const int *fds, size_t n_fds, uint64_t *ret_log_bytes, struc
     if (n_fds <= PASSED_LOG || n_fds > ARRAY_LEN(passed))
         return err_set(err, -EINVAL, "%zu descriptors instead of kernel, program, log and perhaps archive",
                        n_fds);
-    uint64_t bytes[ARRAY_LEN(passed)];
+    uint64_t bytes[ARRAY_LEN(passed)] = {0};
     for (size_t i = 0; i < n_fds; i++) {
         int rc = check_fd(&passed[i], fds[i], &bytes[i], err);
         if (rc < 0)
@@ -217,7 +217,7 @@ static int start(struct priv *p, struct vm *vm, const struct privctl_spawn *r, c
 int spawn_vm(struct priv *p, const struct privctl_spawn *r, const int *fds, size_t n_fds, struct vm **ret,
              struct err *err)
 {
-    uint64_t log_bytes;
+    uint64_t log_bytes = 0;
     int rc = spawn_check(p, r, err);
     if (rc == 0)
         rc = spawn_check_fds(fds, n_fds, &log_bytes, err);

@@ -133,7 +133,7 @@ static size_t overhear(uint8_t *bytes, size_t cap)
 {
     struct pollfd p = {.fd = listener, .events = POLLIN};
     while (poll(&p, 1, 500) == 1) {
-        struct sockaddr_ll from;
+        struct sockaddr_ll from = {0};
         socklen_t len = sizeof from;
         ssize_t n = recvfrom(listener, bytes, cap, 0, (struct sockaddr *)&from, &len);
         if (n > 0 && from.sll_pkttype != PACKET_OUTGOING)
@@ -157,7 +157,7 @@ static size_t guest_hears(const struct guest *g, uint8_t *bytes, size_t cap)
 
 static void drain(void)
 {
-    uint8_t bytes[PROBE_FRAME_MAX];
+    uint8_t bytes[PROBE_FRAME_MAX] = {0};
     while (recv(listener, bytes, sizeof bytes, MSG_DONTWAIT) > 0)
         ;
 }
@@ -168,7 +168,7 @@ static void assert_dropped(const struct packet *forged)
     drain();
     send_packet(&guest, forged);
     send_packet(&guest, &(struct packet){.what = "good"});
-    uint8_t bytes[PROBE_FRAME_MAX];
+    uint8_t bytes[PROBE_FRAME_MAX] = {0};
     size_t n = overhear(bytes, sizeof bytes);
     if (n < 14 + 28 + 4 || memcmp(bytes + 14 + 28, "good", 4) != 0)
         fail_msg("%s came through (%zu bytes)", forged->what, n);
@@ -217,7 +217,7 @@ static void an_echo_request_to_the_gateway_is_answered(void **state)
 {
     (void)state;
     send_packet(&guest, &(struct packet){.what = "hello"});
-    uint8_t bytes[PROBE_FRAME_MAX];
+    uint8_t bytes[PROBE_FRAME_MAX] = {0};
     size_t n = guest_hears(&guest, bytes, sizeof bytes);
     assert_int_equal(n, 14 + 20 + 8 + MARK_LEN);
     assert_int_equal(bytes[14 + 20], 0); // echo reply
@@ -229,7 +229,7 @@ static void arp_for_the_gateway_is_answered(void **state)
     (void)state;
     static const uint8_t all[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
     send_packet(&guest, &(struct packet){.arp = true, .to_mac = all});
-    uint8_t bytes[PROBE_FRAME_MAX];
+    uint8_t bytes[PROBE_FRAME_MAX] = {0};
     assert_true(guest_hears(&guest, bytes, sizeof bytes) >= 42);
     assert_int_equal(bytes[14 + 7], 2); // reply
     assert_memory_equal(bytes + 14 + 8, bridge_mac, 6);
@@ -275,7 +275,7 @@ static void runts_are_dropped(void **state)
         put_ip(&f, &(struct packet){.what = "runt"});
         guest_ask_number(&guest, PROBE_FRAME, f.bytes, len); // the tap itself refuses the shortest
         send_packet(&guest, &(struct packet){.what = "good"});
-        uint8_t bytes[PROBE_FRAME_MAX];
+        uint8_t bytes[PROBE_FRAME_MAX] = {0};
         assert_int_equal(overhear(bytes, sizeof bytes), 14 + 28 + MARK_LEN);
     }
 }
@@ -285,7 +285,7 @@ static void a_neighbour_hears_nothing(void **state)
 {
     (void)state;
     static const uint8_t all[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
-    uint8_t bytes[PROBE_FRAME_MAX];
+    uint8_t bytes[PROBE_FRAME_MAX] = {0};
     while (guest_ask(&neighbour, PROBE_RECEIVE, NULL, 0, bytes, sizeof bytes) > 1)
         ;
     send_packet(&guest, &(struct packet){.what = "psst", .to_mac = neighbour.mac});
@@ -302,7 +302,7 @@ static void the_host_reaches_a_guest_without_asking(void **state)
         .sin_family = AF_INET, .sin_port = htons(7), .sin_addr = {htonl(neighbour.ipv4)}};
     assert_int_equal(sendto(sock, "hi", 2, 0, (struct sockaddr *)&to, sizeof to), 2);
     close(sock);
-    uint8_t bytes[PROBE_FRAME_MAX];
+    uint8_t bytes[PROBE_FRAME_MAX] = {0};
     size_t n = guest_ask(&neighbour, PROBE_RECEIVE, NULL, 0, bytes, sizeof bytes);
     assert_true(n >= 14 + 28 + 2);
     assert_memory_equal(bytes, neighbour.mac, 6); // the first frame is the datagram: no ARP went before it

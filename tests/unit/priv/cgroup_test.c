@@ -82,7 +82,7 @@ static void make_tree(struct tree *t, const char *controllers)
     fclose(fopen(path, "w"));
     snprintf(path, sizeof path, "%s/envd-ab12", t->root);
     assert_int_equal(mkdir(path, 0700), 0);
-    strcat(path, "/cgroup.subtree_control");
+    snprintf(path, sizeof path, "%s/envd-ab12/cgroup.subtree_control", t->root);
     fclose(fopen(path, "w"));
 }
 

@@ -2,23 +2,33 @@
 #include "testing.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "options.h"
 
 #define ARGS_MAX 16
 
-// Parses "--run /r --envvm /e --user 0" and more.
+// Parses the arguments, after "envpriv" and, when asked, the options that are needed.
+static int parse_all(struct options *o, struct err *err, bool with_needed, const char *const *more)
+{
+    static const char *const needed[] = {"--run", "/r", "--envvm", "/e", "--user", "0"};
+    static char texts[ARGS_MAX][32];
+    char *argv[ARGS_MAX + 1] = {NULL};
+    int argc = 0;
+    snprintf(texts[argc++], sizeof texts[0], "envpriv");
+    for (size_t i = 0; with_needed && i < sizeof needed / sizeof needed[0]; i++)
+        snprintf(texts[argc++], sizeof texts[0], "%s", needed[i]);
+    for (; more && *more; more++)
+        snprintf(texts[argc++], sizeof texts[0], "%s", *more);
+    for (int i = 0; i < argc; i++)
+        argv[i] = texts[i];
+    return options_parse(argc, argv, o, err);
+}
+
 static int parse(struct options *o, struct err *err, const char *const *more)
 {
-    char *argv[ARGS_MAX] = {(char *)(uintptr_t) "envpriv", (char *)(uintptr_t) "--run",
-                            (char *)(uintptr_t) "/r",      (char *)(uintptr_t) "--envvm",
-                            (char *)(uintptr_t) "/e",      (char *)(uintptr_t) "--user",
-                            (char *)(uintptr_t) "0"};
-    int argc = 7;
-    for (; more && *more; more++)
-        argv[argc++] = (char *)(uintptr_t)*more;
-    return options_parse(argc, argv, o, err);
+    return parse_all(o, err, true, more);
 }
 
 static void the_needed_ones_suffice(void **state)
@@ -37,11 +47,9 @@ static void the_needed_ones_suffice(void **state)
 static void a_missing_one_is_named(void **state)
 {
     (void)state;
-    char *argv[] = {(char *)(uintptr_t) "envpriv", (char *)(uintptr_t) "--run", (char *)(uintptr_t) "/r",
-                    NULL};
     struct options o;
     struct err err;
-    assert_int_equal(options_parse(3, argv, &o, &err), -EINVAL);
+    assert_int_equal(parse_all(&o, &err, false, (const char *[]){"--run", "/r", NULL}), -EINVAL);
     assert_non_null(strstr(err.text, "--envvm"));
 }
 
@@ -80,10 +88,9 @@ static void wrong_values_are_refused(void **state)
 static void help_needs_nothing_else(void **state)
 {
     (void)state;
-    char *argv[] = {(char *)(uintptr_t) "envpriv", (char *)(uintptr_t) "--help", NULL};
     struct options o;
     struct err err;
-    assert_int_equal(options_parse(2, argv, &o, &err), 0);
+    assert_int_equal(parse_all(&o, &err, false, (const char *[]){"--help", NULL}), 0);
     assert_true(o.help);
 }
 
