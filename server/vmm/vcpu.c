@@ -59,6 +59,17 @@ static void signal_io_thread(const struct vcpu *v)
     (void)ignored;
 }
 
+// The words of the shared page that both threads and the guest touch.
+static uint32_t shared_load(const volatile uint32_t *word)
+{
+    return __atomic_load_n(word, __ATOMIC_RELAXED);
+}
+
+static void shared_store(volatile uint32_t *word, uint32_t value)
+{
+    __atomic_store_n(word, value, __ATOMIC_RELAXED);
+}
+
 // ---- idling ----
 
 static void futex_wait_until(atomic_uint *word, uint64_t monotonic_ns)
@@ -70,15 +81,9 @@ static void futex_wait_until(atomic_uint *word, uint64_t monotonic_ns)
             FUTEX_BITSET_MATCH_ANY);
 }
 
-// The I/O thread sets it, the guest clears it.
-static bool is_pending(const struct vcpu *v)
-{
-    return __atomic_load_n(&v->shared->pending, __ATOMIC_RELAXED) != 0;
-}
-
 static bool has_work(const struct vcpu *v)
 {
-    return is_pending(v) || atomic_load(&v->stopping);
+    return shared_load(&v->shared->pending) || atomic_load(&v->stopping);
 }
 
 // Sleeps until there is work or the time has come.
@@ -131,7 +136,7 @@ bool vcpu_clock_pause(struct vcpu *v)
 
 bool vcpu_notify(struct vcpu *v)
 {
-    __atomic_store_n(&v->shared->pending, 1, __ATOMIC_RELAXED);
+    shared_store(&v->shared->pending, 1);
     atomic_thread_fence(memory_order_seq_cst); // pending before idle; pairs with sleep_until()
     if (!atomic_load(&v->idle))
         return true;
@@ -304,12 +309,12 @@ static bool upcall_possible(const struct vcpu *v)
     const struct kvm_sync_regs *sync = &v->config.vm->run->s.regs;
     const struct kvm_vcpu_events *e = &sync->events;
     const uint64_t rip = sync->regs.rip;
-    const bool in_kernel =
-        v->shared->in_kernel || (rip >= v->config.kernel.text_start && rip < v->config.kernel.text_end);
+    const bool in_kernel = shared_load(&v->shared->in_kernel) ||
+                           (rip >= v->config.kernel.text_start && rip < v->config.kernel.text_end);
     const bool in_stubs = rip < BOOT_SUPER_END;
     const bool in_event = e->exception.injected || e->exception.pending || e->interrupt.injected ||
                           e->nmi.injected || e->nmi.pending;
-    return is_pending(v) && !in_kernel && !in_stubs && !in_event;
+    return shared_load(&v->shared->pending) && !in_kernel && !in_stubs && !in_event;
 }
 
 // The guest was kicked out of KVM_RUN, and what an earlier exit left undone is done: registers can be
@@ -323,7 +328,7 @@ static void try_upcall(struct vcpu *v)
     v->shared->upcall.rip = regs->rip;
     v->shared->upcall.rsp = regs->rsp;
     v->shared->upcall.rflags = regs->rflags;
-    __atomic_store_n(&v->shared->in_kernel, 1, __ATOMIC_RELAXED);
+    shared_store(&v->shared->in_kernel, 1);
     regs->rip = v->config.kernel.upcall;
     regs->rflags = KVM_CELL_RFLAGS; // the program's DF, TF and AC are none of the kernel's
     run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
@@ -331,9 +336,9 @@ static void try_upcall(struct vcpu *v)
 
 bool vcpu_nudge(struct vcpu *v)
 {
-    if (!is_pending(v) || atomic_load(&v->idle) || atomic_load(&v->ended))
+    if (!shared_load(&v->shared->pending) || atomic_load(&v->idle) || atomic_load(&v->ended))
         return false;
-    if (!__atomic_load_n(&v->shared->in_kernel, __ATOMIC_RELAXED))
+    if (!shared_load(&v->shared->in_kernel))
         kick(v);
     return true;
 }
