@@ -185,6 +185,13 @@ static void wait_until(volatile uint32_t *word, uint32_t at_least)
     assert_true(*word >= at_least);
 }
 
+static void wait_idle(struct rig *r)
+{
+    for (int i = 0; i < 5000 && !atomic_load(&r->vcpu.idle); i++)
+        usleep(1000);
+    assert_true(atomic_load(&r->vcpu.idle));
+}
+
 // What a fault of the program must say.
 static void assert_fault(const struct outcome *o, const char *begins, const char *contains)
 {
@@ -338,7 +345,7 @@ static void vector_registers_survive_an_exit(void **state)
         skip(); // no AVX
     put(r, PROGRAM_CODE, guest_vector, guest_vector_end);
     start_at(r, PROGRAM_CODE);
-    usleep(20000);
+    wait_idle(r);
     vcpu_notify(&r->vcpu);
     assert_int_equal(wait_outcome(r)->state, VMCTL_EXITED);
     for (uint64_t i = 0; i < 4; i++)
@@ -373,7 +380,7 @@ static void idle_ends_when_a_device_notifies(void **state)
     *data32(r, 8) = 1;
     put(r, KERNEL_CODE, guest_idle_rounds, guest_idle_rounds_end);
     start_at(r, KERNEL_CODE);
-    usleep(20000);
+    wait_idle(r);
     assert_int_equal(*data32(r, 0), 0);
     assert_false(vcpu_notify(&r->vcpu)); // it was asleep
     const struct outcome *o = wait_outcome(r);
@@ -407,7 +414,7 @@ static void a_pause_of_the_clock_ends_with_the_idling(void **state)
     put(r, KERNEL_CODE, guest_idle_rounds, guest_idle_rounds_end);
     assert_false(vcpu_clock_pause(&r->vcpu)); // not idle yet
     start_at(r, KERNEL_CODE);
-    usleep(20000);
+    wait_idle(r);
     assert_true(vcpu_clock_pause(&r->vcpu));
     pthread_mutex_lock(&r->clock.lock);
     const uint32_t seq = r->shared->clock_seq;
@@ -518,7 +525,7 @@ static void an_idle_guest_can_be_stopped(void **state)
     *data32(r, 8) = 1;
     put(r, KERNEL_CODE, guest_idle_rounds, guest_idle_rounds_end);
     start_at(r, KERNEL_CODE);
-    usleep(20000);
+    wait_idle(r);
     vcpu_stop(&r->vcpu);
     assert_non_null(vcpu_outcome(&r->vcpu));
 }
