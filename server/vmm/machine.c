@@ -51,7 +51,10 @@ static void on_tick(void *arg, uint32_t events)
     if (vcpu_clock_pause(&m->vcpu))
         return; // on_wake() goes on
     clock_page_refresh(&m->clock);
-    loop_timer_set(m->tick_timer, io_monotonic_ns() + TICK_NS);
+    const uint64_t now_ns = io_monotonic_ns();
+    if (vcpu_is_late(&m->vcpu, now_ns))
+        raise_guest(m);
+    loop_timer_set(m->tick_timer, now_ns + TICK_NS);
 }
 
 static void flush_log(struct machine *m)

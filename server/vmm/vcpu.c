@@ -343,6 +343,12 @@ bool vcpu_nudge(struct vcpu *v)
     return true;
 }
 
+bool vcpu_is_late(const struct vcpu *v, uint64_t monotonic_ns)
+{
+    return !atomic_load(&v->idle) && !atomic_load(&v->ended) &&
+           __atomic_load_n(&v->shared->wake_ns, __ATOMIC_RELAXED) <= monotonic_ns;
+}
+
 // ---- the thread ----
 
 static bool on_run_failed(struct vcpu *v, int error)

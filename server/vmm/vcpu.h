@@ -56,6 +56,8 @@ bool vcpu_notify(struct vcpu *vcpu);
 // later.
 bool vcpu_nudge(struct vcpu *vcpu);
 #define VCPU_NUDGE_NS 1000000ull
+// The guest is not idle, and it is past the time at which it wants to be woken: notify it. I/O thread.
+bool vcpu_is_late(const struct vcpu *vcpu, uint64_t monotonic_ns);
 
 // The outcome, or NULL while the guest runs. Any thread.
 const struct outcome *vcpu_outcome(const struct vcpu *vcpu);

@@ -23,12 +23,25 @@ bool wait_poll(void)
     return busy;
 }
 
-static uint64_t earliest(uint64_t deadline_ns)
+static uint64_t earliest(uint64_t a, uint64_t b)
 {
-    uint64_t agent = agent_next_timer_ns(), end = process_end_ns(), timer = timerfd_next_ns();
-    uint64_t first = agent < end ? agent : end;
-    first = timer < first ? timer : first;
-    return first < deadline_ns ? first : deadline_ns;
+    return a < b ? a : b;
+}
+
+// What the kernel itself has to do at a time, whether the program runs or waits.
+static uint64_t next_timer_ns(void)
+{
+    return earliest(agent_next_timer_ns(), process_end_ns());
+}
+
+void wait_run_timers(void)
+{
+    if (next_timer_ns() != NEVER) {
+        uint64_t now = clock_monotonic_ns();
+        process_check_end(now);
+        agent_run_timers(now);
+    }
+    cell_shared()->wake_ns = next_timer_ns();
 }
 
 // No spinning before the exit: where processors are shared it takes the time of whoever is to answer.
@@ -40,7 +53,7 @@ void wait_event(uint64_t deadline_ns)
     process_check_end(start);
     if (agent_run_timers(start) || start >= deadline_ns)
         return;
-    cell_shared()->wake_ns = earliest(deadline_ns);
+    cell_shared()->wake_ns = earliest(deadline_ns, earliest(next_timer_ns(), timerfd_next_ns()));
     port_out(CELL_PORT_IDLE, 0);
     clock_add_idle_ns(clock_monotonic_ns() - start);
     wait_poll();

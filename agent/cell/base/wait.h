@@ -7,6 +7,8 @@
 
 // Serves whatever the devices have. True when one of them had something.
 bool wait_poll(void);
+// For the way back to the program: serves due timers, and tells envvm when the next one is due.
+void wait_run_timers(void);
 // Serves devices and due timers; when there is nothing, sleeps until envvm has something, or until
 // deadline_ns (monotonic; NEVER for none). May return early: callers look at their condition again.
 void wait_event(uint64_t deadline_ns);

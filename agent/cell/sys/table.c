@@ -2,10 +2,8 @@
 #include <asm/unistd_64.h>
 #include <linux/errno.h>
 
-#include "base/clock.h"
 #include "base/kernel.h"
 #include "base/wait.h"
-#include "boot/process.h"
 #include "sys/handlers.h"
 
 // Generated from the kernel's headers: [number] = "name".
@@ -236,6 +234,7 @@ void upcall_serve(void)
 void syscall_return_to_program(void)
 {
     struct cell_shared *shared = cell_shared();
+    wait_run_timers();
     for (;;) {
         shared->in_kernel = 0;
         memory_fence();
@@ -243,7 +242,6 @@ void syscall_return_to_program(void)
             return;
         shared->in_kernel = 1;
         wait_poll();
-        if (process_end_ns() != NEVER)
-            process_check_end(clock_monotonic_ns());
+        wait_run_timers();
     }
 }

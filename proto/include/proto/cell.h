@@ -104,7 +104,9 @@ struct cell_shared {
     volatile uint32_t pending;
     // the kernel sets in_kernel at every entry and clears it before it returns to the program
     volatile uint32_t in_kernel;
-    volatile uint64_t wake_ns;     // CELL_PORT_IDLE: resume at this monotonic time at the latest, ~0 = never
+    // CELL_PORT_IDLE: resume at this monotonic time at the latest, ~0 = never. While the program runs: an upcall is wanted
+    // then, which comes at envvm's next clock tick
+    volatile uint64_t wake_ns;
     volatile uint64_t syscall_rip; // hardware SYSCALL stub
     volatile uint64_t fsbase;
     struct {
