@@ -252,8 +252,6 @@ end spin_in_kernel
 // Vector registers keep their contents across exits.
 snippet vector
     vpcmpeqd %ymm3, %ymm3, %ymm3
-    movl $-1, WAKE_NS
-    movl $0, WAKE_NS + 4
     out %eax, $PORT_IDLE
     vmovdqu %ymm3, DATA + 0x80
     exit_with 0
