@@ -3,7 +3,7 @@
 
 #include "base/kernel.h"
 
-static uint64_t idle_ns;
+static uint64_t start_ns, idle_ns;
 
 static uint64_t read_tsc(void)
 {
@@ -41,13 +41,19 @@ uint64_t clock_realtime_ns(void)
     return clock_read(&cell_shared()->realtime_base_ns);
 }
 
+void clock_start(void)
+{
+    start_ns = clock_monotonic_ns();
+}
+
+uint64_t clock_start_ns(void)
+{
+    return start_ns;
+}
+
 uint64_t clock_busy_ns(void)
 {
-    static uint64_t start_ns;
-    uint64_t now = clock_monotonic_ns();
-    if (!start_ns)
-        start_ns = now;
-    uint64_t up = now - start_ns;
+    uint64_t up = clock_monotonic_ns() - start_ns;
     return up > idle_ns ? up - idle_ns : 0;
 }
 

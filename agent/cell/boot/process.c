@@ -28,7 +28,7 @@
 
 __attribute__((noreturn)) void enter_program(uint64_t entry, uint64_t stack);
 
-static uint64_t stack_bytes, start_ns;
+static uint64_t stack_bytes;
 static uint64_t end_ns; // 0: nobody asked for an end
 
 // Grows down from the top, as the program will.
@@ -132,7 +132,7 @@ void process_start(void)
         kernel_panic("no memory for the program's stack: %zu KiB are free",
                      pages_free_count() * PAGE_BYTES / 1024);
     memory_init(boot->program_end, boot->heap_start);
-    start_ns = clock_monotonic_ns();
+    clock_start();
     uint64_t stack = build_stack(bottom, bottom + stack_bytes);
     syscall_return_to_program();
     enter_program(boot->program_entry, stack);
@@ -174,11 +174,6 @@ void process_check_end(uint64_t now_ns)
 uint64_t process_stack_bytes(void)
 {
     return stack_bytes;
-}
-
-uint64_t process_start_ns(void)
-{
-    return start_ns;
 }
 
 const char *process_name(void)

@@ -18,6 +18,5 @@ uint64_t process_end_ns(void);
 void process_check_end(uint64_t now_ns);
 
 uint64_t process_stack_bytes(void);
-uint64_t process_start_ns(void);
 // The program's name as it was started (argv[0]), NUL terminated.
 const char *process_name(void);

@@ -3,8 +3,8 @@
 
 #include "sys/syscall.h"
 
-// sys/table.c: 0 without doing anything, and -ENOSYS without a word, for calls that programs only try
-syscall_fn sys_nothing, sys_absent;
+// sys/table.c: 0 without doing anything; -ENOSYS without a word, for calls that programs only try; -EPERM
+syscall_fn sys_nothing, sys_absent, sys_forbidden;
 // sys/memory.c
 syscall_fn sys_brk, sys_mmap, sys_munmap, sys_mprotect, sys_madvise, sys_mremap;
 // sys/files.c
@@ -33,9 +33,9 @@ syscall_fn sys_pipe, sys_pipe2, sys_eventfd, sys_eventfd2, sys_timerfd_create, s
 syscall_fn sys_socket, sys_connect, sys_sendto, sys_recvfrom, sys_sendmsg, sys_recvmsg, sys_shutdown,
     sys_getsockopt, sys_setsockopt, sys_getsockname, sys_getpeername, sys_no_listener;
 // sys/process.c
-syscall_fn sys_exit, sys_uname, sys_sysinfo, sys_one, sys_prlimit64, sys_getrlimit, sys_arch_prctl,
-    sys_set_tid_address, sys_futex, sys_sched_getaffinity, sys_getrandom, sys_prctl, sys_getgroups, sys_wait4,
-    sys_getcpu, sys_membarrier;
+syscall_fn sys_exit, sys_uname, sys_sysinfo, sys_one, sys_getresid, sys_prlimit64, sys_getrlimit,
+    sys_arch_prctl, sys_set_tid_address, sys_futex, sys_sched_getaffinity, sys_getrandom, sys_prctl,
+    sys_getgroups, sys_wait4, sys_getcpu, sys_membarrier;
 // sys/signal.c
 syscall_fn sys_rt_sigaction, sys_rt_sigprocmask, sys_rt_sigpending, sys_sigaltstack, sys_kill, sys_tkill,
     sys_tgkill, sys_pause;

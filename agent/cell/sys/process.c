@@ -38,6 +38,15 @@ int64_t sys_one(const uint64_t a[6])
     return PROCESS_ID;
 }
 
+int64_t sys_getresid(const uint64_t a[6])
+{
+    uint32_t root = 0;
+    for (int i = 0; i < 3; i++)
+        if (user_put(a[i], &root, sizeof root) < 0)
+            return -EFAULT;
+    return 0;
+}
+
 int64_t sys_uname(const uint64_t a[6])
 {
     struct new_utsname name;
@@ -55,7 +64,7 @@ int64_t sys_sysinfo(const uint64_t a[6])
 {
     struct sysinfo info;
     memset(&info, 0, sizeof info);
-    info.uptime = (long)((clock_monotonic_ns() - process_start_ns()) / NS_PER_SECOND);
+    info.uptime = (long)((clock_monotonic_ns() - clock_start_ns()) / NS_PER_SECOND);
     info.totalram = cell_boot()->memory_bytes;
     info.freeram = pages_free_count() * PAGE_BYTES;
     info.procs = 1;

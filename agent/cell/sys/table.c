@@ -88,6 +88,10 @@ static syscall_fn *const table[] = {
     [__NR_renameat2] = sys_renameat2,
     [__NR_symlink] = sys_symlink,
     [__NR_symlinkat] = sys_symlinkat,
+    [__NR_link] = sys_forbidden,
+    [__NR_linkat] = sys_forbidden,
+    [__NR_mknod] = sys_forbidden,
+    [__NR_mknodat] = sys_forbidden,
     [__NR_chmod] = sys_chmod,
     [__NR_fchmod] = sys_fchmod,
     [__NR_fchmodat] = sys_fchmodat,
@@ -156,6 +160,8 @@ static syscall_fn *const table[] = {
     [__NR_geteuid] = sys_nothing,
     [__NR_getgid] = sys_nothing,
     [__NR_getegid] = sys_nothing,
+    [__NR_getresuid] = sys_getresid,
+    [__NR_getresgid] = sys_getresid,
     [__NR_setuid] = sys_nothing,
     [__NR_setgid] = sys_nothing,
     [__NR_setgroups] = sys_nothing,
@@ -200,6 +206,12 @@ int64_t sys_absent(const uint64_t a[6])
 {
     (void)a;
     return -ENOSYS;
+}
+
+int64_t sys_forbidden(const uint64_t a[6])
+{
+    (void)a;
+    return -EPERM;
 }
 
 // Says once per number what the program asks for and does not get.
