@@ -6,12 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "harmless.h"
+
 int cli_fail(struct cli *cli, enum cli_exit code, const char *format, ...)
 {
     va_list ap;
     va_start(ap, format);
     vsnprintf(cli->err.text, sizeof cli->err.text, format, ap);
     va_end(ap);
+    harmless_text(cli->err.text); // it may quote a guest
     return (int)code;
 }
 
@@ -21,12 +24,22 @@ int cli_hint(struct cli *cli, int code, const char *format, ...)
     va_start(ap, format);
     vsnprintf(cli->remedy, sizeof cli->remedy, format, ap);
     va_end(ap);
+    harmless_text(cli->remedy);
     return code;
 }
 
-int cli_usage(struct cli *cli, const char *usage)
+void cli_report(struct cli *cli)
 {
-    return cli_fail(cli, CLI_USAGE, "usage: envctl %s", usage);
+    if (cli->err.text[0])
+        fprintf(stderr, "envctl: %s\n", cli->err.text);
+    if (cli->remedy[0])
+        fprintf(stderr, "  try: %s\n", cli->remedy);
+}
+
+int cli_usage(struct cli *cli)
+{
+    snprintf(cli->err.text, sizeof cli->err.text, "usage: envctl %s", cli->verb->usage);
+    return CLI_USAGE;
 }
 
 void cli_list_free(struct cli_list *list)

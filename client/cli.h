@@ -19,7 +19,10 @@ enum cli_exit {
     CLI_TIMEOUT = 124,
 };
 
+struct verb;
+
 struct cli {
+    const struct verb *verb; // that runs
     const char *socket;
     bool json;      // --format json
     bool wait;      // --wait, the default; --no-wait
@@ -55,12 +58,14 @@ __attribute__((format(printf, 3, 4))) int cli_fail(struct cli *cli, enum cli_exi
                                                    ...);
 // Adds what to try next and returns code.
 __attribute__((format(printf, 3, 4))) int cli_hint(struct cli *cli, int code, const char *format, ...);
-// CLI_USAGE with "usage: envctl …".
-int cli_usage(struct cli *cli, const char *usage);
+// Prints the message and what to try next, if there are any, to standard error.
+void cli_report(struct cli *cli);
+// CLI_USAGE with the verb's "usage: envctl …".
+int cli_usage(struct cli *cli);
 
 struct verb {
     const char *name;
-    const char *usage; // after "envctl "
+    const char *usage; // after "envctl "; all its own options, so that help and completion know them
     const char *summary;
     int (*run)(struct cli *cli, int argc, char **argv); // argv[0] is the verb
 };

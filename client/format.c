@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "harmless.h"
+
 #define CELL_CAP 160
 
 void format_json(const json_t *value)
@@ -35,9 +37,7 @@ static void scalar_text(const json_t *value, char *out, size_t cap)
         snprintf(out, cap, "%s", json_is_true(value) ? "yes" : "no");
     else
         snprintf(out, cap, "-");
-    for (char *p = out; *p; p++)
-        if ((unsigned char)*p < 0x20 || *p == 0x7f)
-            *p = ' ';
+    harmless_text(out);
 }
 
 const char *format_member(const json_t *object, const char *path, char *out, size_t cap)

@@ -78,8 +78,8 @@ int image_put_files(struct cli *cli, const char *path, char out[IMAGE_DIGEST_CAP
         return cli_fail(cli, CLI_ERROR, "open %s: %s", path, strerror(errno));
     if (!S_ISDIR(st.st_mode))
         return image_put_file(cli, path, out);
-    _cleanup_close_ int fd =
-        open(getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    const char *folder = getenv("TMPDIR");
+    _cleanup_close_ int fd = open(folder ? folder : "/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (fd < 0)
         return cli_fail(cli, CLI_ERROR, "make a temporary file: %s", strerror(errno));
     struct err err;

@@ -36,10 +36,11 @@ int lifecycle_run(struct cli *cli, const struct lifecycle *l, char **addresses, 
     int result = 0;
     for (int i = 0; i < n; i++) {
         int rc = change_one(cli, l, addresses[i]);
-        // Of several failures each is told, the last by main.
-        if (result != 0 && rc != 0)
-            fprintf(stderr, "envctl: %s\n", cli->err.text);
         result = result != 0 ? result : rc;
+        if (rc != 0 && i + 1 < n) { // the last one's is main's to tell
+            cli_report(cli);
+            cli->err.text[0] = cli->remedy[0] = '\0';
+        }
     }
     return result;
 }

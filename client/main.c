@@ -10,20 +10,28 @@
 #define SOCKET_DEFAULT "/run/envd/envd.sock"
 
 const struct verb verbs[] = {
-    {"create", "create TENANT/NAME --program FILE [options] [-- ARGUMENTS]", "make an environment",
-     verb_create},
+    {"create",
+     "create TENANT/NAME --program FILE [--files FOLDER|ARCHIVE] [--memory SIZE]\n"
+     "       [--cpu-weight N] [--env KEY=VALUE]... [--label KEY=VALUE]...\n"
+     "       [--restart never|on-failure|always] [--start] [-- ARGUMENTS]",
+     "make an environment", verb_create},
     {"start", "start TENANT/NAME...", "start environments", verb_start},
     {"stop", "stop TENANT/NAME... [--grace SECONDS]", "stop environments", verb_stop},
     {"delete", "delete TENANT/NAME...", "remove environments for good", verb_delete},
     {"list", "list [TENANT] [--selector LABELS]", "list environments", verb_list},
     {"show", "show TENANT/NAME", "show an environment", verb_show},
-    {"logs", "logs TENANT/NAME [-f] [--tail LINES]", "print what an environment printed", verb_logs},
-    {"send", "send TENANT/NAME SUBJECT [BODY | -]", "send a message as the operator", verb_send},
-    {"call", "call TENANT/NAME SUBJECT [BODY | -]", "send a call, print its reply", verb_call},
+    {"logs", "logs TENANT/NAME [-f | --follow] [--tail LINES]", "print what an environment printed",
+     verb_logs},
+    {"send", "send TENANT/NAME SUBJECT [BODY | -] [--content-type TYPE]", "send a message as the operator",
+     verb_send},
+    {"call", "call TENANT/NAME SUBJECT [BODY | -] [--content-type TYPE]", "send a call, print its reply",
+     verb_call},
     {"policy", "policy show | policy set FILE", "show or replace the policy", verb_policy},
-    {"explain", "explain FROM TO SUBJECT | explain MESSAGE-ID", "say what the policy decides, and why",
-     verb_explain},
-    {"tenant", "tenant create NAME | tenant delete NAME | tenant list", "manage tenants", verb_tenant},
+    {"explain", "explain FROM TO SUBJECT [--kind send|call|event] | explain MESSAGE-ID",
+     "say what the policy decides, and why", verb_explain},
+    {"tenant",
+     "tenant create NAME [--max-environments N] [--max-memory SIZE] | tenant delete NAME | tenant list",
+     "manage tenants", verb_tenant},
     {"events", "events [--since REVISION]", "follow every change", verb_events},
     {"version", "version", "versions of envctl and envd", verb_version},
     {"help", "help [VERB]", "this list, or a verb's usage", verb_help},
@@ -81,19 +89,20 @@ int main(int argc, char **argv)
     const char *socket = getenv("ENVCTL_SOCKET");
     struct cli cli = {.socket = socket && *socket ? socket : SOCKET_DEFAULT, .wait = true, .timeout_s = 30};
     int rc;
-    if (argc < 2)
+    if (argc < 2) {
         rc = verb_help(&cli, 1, argv);
-    else {
+    } else if (argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0)) {
+        rc = verb_help(&cli, 2, argv); // looks at argv[1] only
+    } else {
         const char *name = strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ? "help"
                            : strcmp(argv[1], "--version") == 0                          ? "version"
                                                                                         : argv[1];
         const struct verb *verb = verb_find(name);
+        cli.verb = verb;
         rc = verb ? verb->run(&cli, argc - 1, argv + 1) : unknown_verb(&cli, name);
     }
-    if (rc != 0 && cli.err.text[0])
-        fprintf(stderr, "envctl: %s\n", cli.err.text);
-    if (rc != 0 && cli.remedy[0])
-        fprintf(stderr, "  try: %s\n", cli.remedy);
+    if (rc != 0)
+        cli_report(&cli);
     if (fflush(stdout) != 0 && rc == 0) {
         perror("envctl: write the output");
         rc = CLI_ERROR;

@@ -7,10 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "api.h"
 #include "common/cleanup.h"
 #include "format.h"
+#include "harmless.h"
 #include "proto/envelope.h"
 #include "proto/receipt.h"
 
@@ -42,23 +44,34 @@ static json_t *base64(const char *data, size_t len)
     return value;
 }
 
+// Byte for byte into a file or pipe; to a terminal without control characters.
+static void print_body(const char *data, size_t len)
+{
+    struct harmless state = {0};
+    if (isatty(STDOUT_FILENO))
+        harmless_write(&state, stdout, data, len);
+    else
+        fwrite(data, 1, len, stdout);
+    harmless_flush(&state, stdout);
+}
+
 static int print_reply(struct cli *cli, const json_t *reply)
 {
     const char *text = json_string_value(json_object_get(reply, "body"));
     const char *encoded = json_string_value(json_object_get(reply, "body_base64"));
     if (text) {
-        fwrite(text, 1, strlen(text), stdout);
+        print_body(text, strlen(text));
         return 0;
     }
     size_t len = encoded ? strlen(encoded) : 0;
-    _cleanup_free_ unsigned char *data = malloc(len + 1);
+    unsigned char *data = malloc(len + 1);
     int n = data ? EVP_DecodeBlock(data, (const unsigned char *)(encoded ? encoded : ""), (int)len) : -1;
-    if (n < 0)
-        return cli_fail(cli, CLI_ERROR, "envd sent a reply that cannot be read");
     for (size_t i = len; i > 0 && encoded[i - 1] == '=' && n > 0; i--)
-        n--;
-    fwrite(data, 1, (size_t)n, stdout);
-    return 0;
+        n--; // the padding was decoded as zeros
+    if (n >= 0)
+        print_body((const char *)data, (size_t)n);
+    free(data);
+    return n < 0 ? cli_fail(cli, CLI_ERROR, "envd sent a reply that cannot be read") : 0;
 }
 
 static int receipt_exit(const char *name)
@@ -71,16 +84,16 @@ static int receipt_exit(const char *name)
 
 static int show_receipt(struct cli *cli, const char *to, bool is_call, const json_t *receipt)
 {
-    const char *code = json_string_value(json_object_get(receipt, "code"));
+    const char *code_or_null = json_string_value(json_object_get(receipt, "code"));
+    const char *code = code_or_null ? code_or_null : "no receipt";
     const char *detail = json_string_value(json_object_get(receipt, "detail"));
     const char *hint = json_string_value(json_object_get(receipt, "hint"));
     const char *id = json_string_value(json_object_get(receipt, "id"));
-    int rc = receipt_exit(code ? code : "");
+    int rc = receipt_exit(code);
     if (cli->json)
         format_json(receipt);
     if (rc != 0) {
-        cli_fail(cli, CLI_ERROR, "%s: %s%s%s", to, code ? code : "no receipt", detail && *detail ? ": " : "",
-                 detail ? detail : "");
+        cli_fail(cli, CLI_ERROR, "%s: %s%s%s", to, code, detail && *detail ? ": " : "", detail ? detail : "");
         return id && strcmp(code, "denied") == 0 ? cli_hint(cli, rc, "envctl explain %s", id)
                : hint                            ? cli_hint(cli, rc, "%s", hint)
                                                  : rc;
@@ -124,9 +137,7 @@ int message_run(struct cli *cli, bool is_call, int argc, char **argv)
     int n, rest;
     int rc = cli_options(cli, options, 1, argc, argv, &n, &rest);
     if (rc == 0 && (n < 2 || n > 3)) {
-        cli_usage(cli, is_call
-                           ? "call TENANT/NAME SUBJECT [BODY | -] [--timeout SECONDS] [--content-type TYPE]"
-                           : "send TENANT/NAME SUBJECT [BODY | -] [--content-type TYPE]");
+        cli_usage(cli);
         rc = cli_hint(cli, CLI_USAGE, "envctl %s acme/db db.query 'select 1'", is_call ? "call" : "send");
     }
     if (rc != 0)
@@ -138,7 +149,7 @@ int message_run(struct cli *cli, bool is_call, int argc, char **argv)
     if (content_type)
         json_object_set_new(request, "content_type", json_string(content_type));
     if (is_call)
-        json_object_set_new(request, "timeout_ms", json_integer(cli->timeout_s * 1000));
+        json_object_set_new(request, "timeout_ms", json_integer(cli->timeout_s * 1000LL));
     rc = fill_body(cli, request, n == 3 ? argv[2] : NULL);
     if (rc != 0) {
         json_decref(request);

@@ -84,7 +84,7 @@ static int write_tree(struct archive *a, FTS *tree, size_t prefix, struct err *e
 
 int pack_folder(const char *path, int fd, struct err *err)
 {
-    char *roots[] = {(char *)(uintptr_t)path, NULL};
+    char *roots[] = {(char *)path, NULL};
     FTS *tree = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, by_name);
     if (!tree)
         return err_errno(err, -errno, "pack %s", path);

@@ -8,11 +8,6 @@
 #include "size.h"
 #include "verbs/verbs.h"
 
-#define USAGE                                                                                                \
-    "create TENANT/NAME --program FILE [--files FOLDER|ARCHIVE] [--memory SIZE] [--cpu-weight N]\n"          \
-    "       [--env KEY=VALUE]... [--label KEY=VALUE]... [--restart never|on-failure|always] [--start] [-- "  \
-    "ARGUMENTS]"
-
 struct create {
     const char *program, *files, *memory, *cpu_weight, *restart;
     struct cli_list env, labels;
@@ -133,7 +128,7 @@ int verb_create(struct cli *cli, int argc, char **argv)
     int n, rest;
     int rc = cli_options(cli, options, sizeof options / sizeof options[0], argc, argv, &n, &rest);
     if (rc == 0 && (n != 1 || !c.program))
-        rc = cli_usage(cli, USAGE);
+        rc = cli_usage(cli);
     if (rc == 0)
         rc = create(cli, &c, argv[0], rest < 0 ? NULL : argv + rest, rest < 0 ? 0 : argc - rest);
     cli_list_free(&c.env);

@@ -20,7 +20,7 @@ int verb_events(struct cli *cli, int argc, char **argv)
     unsigned long long revision = 0;
     char more;
     if (rc == 0 && (n != 0 || (since && sscanf(since, "%llu%c", &revision, &more) != 1)))
-        rc = cli_usage(cli, "events [--since REVISION]");
+        rc = cli_usage(cli);
     char path[API_PATH_CAP];
     snprintf(path, sizeof path, since ? "/v1/events?since=%llu" : "/v1/events", revision);
     return rc ? rc : api_stream(cli, path, print, NULL);

@@ -1,5 +1,5 @@
-// envctl explain: which rule decides, or decided, and which would have allowed it. Exit code 0 for allow, 4
-// for deny.
+// envctl explain: which rule decides, or decided, and which would have allowed it. An explained denial is a
+// success.
 #include <stdio.h>
 #include <string.h>
 
@@ -52,10 +52,10 @@ int verb_explain(struct cli *cli, int argc, char **argv)
     int n, rest;
     int rc = cli_options(cli, options, 1, argc, argv, &n, &rest);
     if (rc == 0 && n != 1 && n != 3) {
-        cli_usage(cli, "explain FROM TO SUBJECT [--kind send|call|event] | explain MESSAGE-ID");
+        cli_usage(cli);
         rc = cli_hint(cli, CLI_USAGE, "envctl explain beta/eve acme/db db.query");
     }
-    struct api_reply reply;
+    struct api_reply reply = {0};
     if (rc == 0)
         rc = ask(cli, argv, n, kind, &reply);
     if (rc != 0)

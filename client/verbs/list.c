@@ -26,7 +26,7 @@ int verb_list(struct cli *cli, int argc, char **argv)
     if (rc != 0)
         return rc;
     if (n > 1 || (n == 1 && !name_valid(argv[0], strlen(argv[0]))))
-        return cli_usage(cli, "list [TENANT] [--selector LABELS] [--format table|json]");
+        return cli_usage(cli);
     char path[512] = "/v1/environments";
     char query[256];
     if (n == 1)

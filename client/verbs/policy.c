@@ -10,7 +10,6 @@
 #include "format.h"
 #include "verbs/verbs.h"
 
-#define USAGE      "policy show | policy set FILE"
 #define POLICY_MAX (1u << 20)
 
 static int policy_show(struct cli *cli)
@@ -84,5 +83,5 @@ int verb_policy(struct cli *cli, int argc, char **argv)
         return policy_show(cli);
     if (n == 2 && strcmp(argv[0], "set") == 0)
         return policy_set(cli, argv[1]);
-    return cli_usage(cli, USAGE);
+    return cli_usage(cli);
 }

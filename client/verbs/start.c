@@ -8,6 +8,6 @@ int verb_start(struct cli *cli, int argc, char **argv)
     int n, rest;
     int rc = cli_options(cli, NULL, 0, argc, argv, &n, &rest);
     if (rc == 0 && n < 1)
-        rc = cli_usage(cli, "start TENANT/NAME... [--no-wait] [--timeout SECONDS]");
+        rc = cli_usage(cli);
     return rc ? rc : lifecycle_run(cli, &start, argv, n);
 }

@@ -14,7 +14,7 @@ int verb_stop(struct cli *cli, int argc, char **argv)
     unsigned seconds = 0;
     char more;
     if (rc == 0 && n < 1)
-        rc = cli_usage(cli, "stop TENANT/NAME... [--grace SECONDS] [--no-wait] [--timeout SECONDS]");
+        rc = cli_usage(cli);
     if (rc == 0 && grace && (sscanf(grace, "%u%c", &seconds, &more) != 1 || seconds > 600))
         rc = cli_fail(cli, CLI_USAGE, "--grace %s: seconds, 0 to 600", grace);
     if (rc != 0)

@@ -9,9 +9,6 @@
 #include "size.h"
 #include "verbs/verbs.h"
 
-#define USAGE                                                                                                \
-    "tenant create NAME [--max-environments N] [--max-memory SIZE] | tenant delete NAME | tenant list"
-
 static const struct format_column columns[] = {
     {"NAME", "name"},
     {"SUBNET", "status.subnet"},
@@ -96,5 +93,5 @@ int verb_tenant(struct cli *cli, int argc, char **argv)
         return tenant_create(cli, argv[1], environments, memory);
     if (n == 2 && strcmp(argv[0], "delete") == 0)
         return tenant_delete(cli, argv[1]);
-    return cli_usage(cli, USAGE);
+    return cli_usage(cli);
 }

@@ -10,7 +10,7 @@ int verb_version(struct cli *cli, int argc, char **argv)
     int n, rest;
     int rc = cli_options(cli, NULL, 0, argc, argv, &n, &rest);
     if (rc == 0 && n != 0)
-        rc = cli_usage(cli, "version");
+        rc = cli_usage(cli);
     if (rc != 0)
         return rc;
     if (!cli->json)

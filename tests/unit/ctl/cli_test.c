@@ -25,7 +25,7 @@ static int parse(struct parsed *p, const char **argv)
     const struct cli_option options[] = {{"flag", 'f', CLI_FLAG, &p->flag},
                                          {"text", 0, CLI_STRING, &p->text},
                                          {"item", 'i', CLI_LIST, &p->list}};
-    return cli_options(&p->cli, options, 3, argc, (char **)(uintptr_t)argv, &p->n, &p->rest);
+    return cli_options(&p->cli, options, 3, argc, (char **)argv, &p->n, &p->rest);
 }
 
 static void options_stand_anywhere(void **state)

@@ -127,7 +127,7 @@ static void on_time(evutil_socket_t fd, short events, void *arg)
 void run_ms(struct fixture *f, unsigned ms)
 {
     int over = 0;
-    struct timeval after = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+    struct timeval after = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000L};
     struct event *timer = evtimer_new(f->base, on_time, &over);
     evtimer_add(timer, &after);
     while (!over)

@@ -1,12 +1,7 @@
 // A server on a Unix socket in a folder of its own, and clients of it, in one process and one loop.
 #pragma once
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h> // needs those above
+#include "testing.h"
 
 #include <event2/event.h>
 

@@ -1,10 +1,5 @@
 // Tests of the request parser (server/daemon/http: parse.c, head.c, target.c).
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h> // needs those above
+#include "testing.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -221,11 +216,9 @@ static void query_parameters_are_decoded(void **state)
 static void too_many_query_parameters_are_refused(void **state)
 {
     (void)state;
-    char request[512] = "GET /a?q";
-    for (int i = 0; i < 32; i++)
-        strcat(request, "&q");
-    strcat(request, " HTTP/1.1\r\n");
-    assert_parses(request, strlen(request), "bad 414");
+    assert_target(
+        "/a?1&2&3&4&5&6&7&8&9&10&11&12&13&14&15&16&17&18&19&20&21&22&23&24&25&26&27&28&29&30&31&32&33",
+        "bad 414");
 }
 
 static void lines_end_in_cr_lf_only(void **state)
@@ -360,10 +353,9 @@ static void assert_flood(const char *head, const char *unit, size_t n, const cha
     size_t len = strlen(head) + n * strlen(unit);
     char *bytes = malloc(len + 1);
     assert_non_null(bytes);
-    strcpy(bytes, head);
-    char *end = bytes + strlen(bytes);
-    for (size_t i = 0; i < n; i++, end += strlen(unit))
-        strcpy(end, unit);
+    char *end = stpncpy(bytes, head, len);
+    for (size_t i = 0; i < n; i++)
+        end = stpncpy(end, unit, len - (size_t)(end - bytes));
     assert_parses(bytes, len, expected);
     free(bytes);
 }
@@ -386,19 +378,15 @@ static void every_element_is_bounded(void **state)
 static void a_head_of_just_the_limit_is_taken(void **state)
 {
     (void)state;
-    char *bytes = calloc(1, HTTP_HEAD_MAX + 64);
-    strcpy(bytes, "GET / HTTP/1.1\r\nHost: h\r\nX: ");
-    size_t len = strlen(bytes);
+    static const char start[] = "GET / HTTP/1.1\r\nHost: h\r\nX: ";
+    char bytes[HTTP_HEAD_MAX + 64];
     // CR LF become one NUL in what is kept, so the two whole lines shrink by a byte each; the last line ends
     // in a NUL.
-    size_t fill = HTTP_HEAD_MAX - (len - 2) - 1;
-    memset(bytes + len, 'x', fill);
-    strcpy(bytes + len + fill, "\r\n\r\n");
-    assert_parses(bytes, strlen(bytes), "GET / end");
-    memset(bytes + len, 'x', fill + 1);
-    strcpy(bytes + len + fill + 1, "\r\n\r\n");
-    assert_parses(bytes, strlen(bytes), "bad 431");
-    free(bytes);
+    int fill = (int)(HTTP_HEAD_MAX - (sizeof start - 1 - 2) - 1);
+    int len = snprintf(bytes, sizeof bytes, "%s%0*d\r\n\r\n", start, fill, 0);
+    assert_parses(bytes, (size_t)len, "GET / end");
+    len = snprintf(bytes, sizeof bytes, "%s%0*d\r\n\r\n", start, fill + 1, 0);
+    assert_parses(bytes, (size_t)len, "bad 431");
 }
 
 int main(void)

@@ -104,7 +104,7 @@ static void open_refuses_a_damaged_database(void **state)
     int fd = open(f->path, O_WRONLY);
     char junk[4096];
     memset(junk, 0x5a, sizeof junk);
-    assert_int_equal(pwrite(fd, junk, sizeof junk, 4096 * 3), sizeof junk);
+    assert_int_equal(pwrite(fd, junk, sizeof junk, 4096L * 3), sizeof junk);
     close(fd);
     assert_refused(f, -EBADMSG, "damaged");
 }

@@ -1,12 +1,7 @@
 // A store in a folder of its own with an event loop, for the store's tests.
 #pragma once
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h> // needs those above
+#include "testing.h"
 
 #include <event2/event.h>
 

@@ -81,7 +81,7 @@ static void a_watch_loses_and_repeats_nothing_while_commits_are_under_way(void *
     char expected[4096] = "", got[4096] = "";
     for (int i = 0; i <= 20; i++)
         snprintf(expected + strlen(expected), sizeof expected - strlen(expected), "+a=%d@%d ", i, i + 1);
-    strcat(expected, "+end=@22 ");
+    snprintf(expected + strlen(expected), sizeof expected - strlen(expected), "+end=@22 ");
     char *synced = strstr(r.text, "synced@");
     assert_non_null(synced);
     snprintf(got, sizeof got, "%.*s%s", (int)(synced - r.text), r.text, strchr(synced, ' ') + 1);

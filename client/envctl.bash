@@ -1,0 +1,76 @@
+# Bash completion for envctl: verbs and options from envctl's own help, names from the server when it answers.
+# Source it, or put it into /usr/share/bash-completion/completions/envctl.
+
+# What envctl prints, without its messages; nothing when the server is away.
+_envctl_ask() {
+    "${COMP_WORDS[0]}" "$@" --timeout 2 2>/dev/null
+}
+
+_envctl_environments() {
+    _envctl_ask list | awk 'NR > 1 { print $1 "/" $2 }'
+}
+
+_envctl_tenants() {
+    _envctl_ask tenant list | awk 'NR > 1 { print $1 }'
+}
+
+# The options that a verb's usage names, and those that every verb takes.
+_envctl_options() {
+    "${COMP_WORDS[0]}" help "$1" 2>/dev/null | grep -oE -e '--[a-z][a-z-]+'
+    printf '%s\n' --format --timeout --no-wait --socket
+}
+
+# Completes the value of the option before the cursor. False when that is no option with a value.
+_envctl_value() {
+    case $1 in
+    --program | --files | --socket | -p) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
+    --format) mapfile -t COMPREPLY < <(compgen -W 'table json' -- "$2") ;;
+    --restart) mapfile -t COMPREPLY < <(compgen -W 'never on-failure always' -- "$2") ;;
+    --kind) mapfile -t COMPREPLY < <(compgen -W 'send call event' -- "$2") ;;
+    --timeout | --memory | --cpu-weight | --env | --label | --selector | --tail | --grace | --since | --content-type | \
+        --max-environments | --max-memory | -m | -e | -l | -n) COMPREPLY=() ;;
+    *) return 1 ;;
+    esac
+}
+
+# Completes a verb's argument.
+_envctl_argument() {
+    local words=
+    case $1 in
+    start | stop | delete | show | logs | send | call | explain) words=$(_envctl_environments) ;;
+    create) words=$(_envctl_tenants | sed 's,$,/,') ;;
+    list) words=$(_envctl_tenants) ;;
+    help) words=$("${COMP_WORDS[0]}" help | awk '/^  [a-z]/ { print $1 }') ;;
+    tenant)
+        case $3 in
+        tenant) words='create delete list' ;;
+        delete) words=$(_envctl_tenants) ;;
+        esac
+        ;;
+    policy)
+        case $3 in
+        policy) words='show set' ;;
+        set) mapfile -t COMPREPLY < <(compgen -f -- "$2") && return ;;
+        esac
+        ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$2")
+}
+
+_envctl() {
+    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verb=${COMP_WORDS[1]}
+    if [ "$COMP_CWORD" = 1 ]; then
+        mapfile -t COMPREPLY < <(compgen -W "$("${COMP_WORDS[0]}" help | awk '/^  [a-z]/ { print $1 }')" -- "$current")
+        return
+    fi
+    _envctl_value "$previous" "$current" && return
+    case $current in
+    -*) mapfile -t COMPREPLY < <(compgen -W "$(_envctl_options "$verb")" -- "$current") ;;
+    *) _envctl_argument "$verb" "$current" "$previous" ;;
+    esac
+    # A tenant's name goes on with the environment's.
+    [[ ${COMPREPLY[0]-} == */ ]] && compopt -o nospace 2>/dev/null
+    return 0
+}
+
+complete -o filenames -o bashdefault -F _envctl envctl 2>/dev/null || complete -F _envctl envctl
