@@ -180,7 +180,7 @@ static const struct outcome *run(struct rig *r, uint64_t gpa, const uint8_t *cod
 
 static void wait_until(volatile uint32_t *word, uint32_t at_least)
 {
-    for (int i = 0; i < 100000 && *word < at_least; i++)
+    for (int i = 0; i < 11000 && *word < at_least; i++)
         usleep(i < 1000 ? 10 : 1000);
     assert_true(*word >= at_least);
 }
@@ -391,14 +391,14 @@ static void idle_ends_when_a_device_notifies(void **state)
 static void no_notification_is_lost_however_it_falls(void **state)
 {
     struct rig *r = *state;
-    const uint32_t rounds = 2000;
+    const uint32_t rounds = 5000;
     *data32(r, 8) = rounds;
     put(r, KERNEL_CODE, guest_follow_ring, guest_follow_ring_end);
     start_at(r, KERNEL_CODE);
     unsigned seed = 1;
     for (uint32_t i = 1; i <= rounds; i++) {
         // At any moment of the way to sleep, and long after.
-        for (int n = rand_r(&seed) % 3000; n > 0; n--)
+        for (int n = rand_r(&seed) % 2000; n > 0; n--)
             __builtin_ia32_pause();
         *data32(r, 16) = i;
         vcpu_notify(&r->vcpu);
