@@ -221,8 +221,12 @@ void deliver_message(struct agent *a, struct frame_in *in, const struct agent_fr
     }
     a->link.credit--;
     if (is_redelivered(a, &f->envelope.id))
-        return;                               // the program that has it will answer for it
-    struct delivery *d = delivery_reserve(a); // there is one: see deliver_grant()
+        return; // the program that has it will answer for it
+    struct delivery *d = delivery_reserve(a);
+    if (!d) { // not while deliver_grant() counts right, but nothing may depend on that
+        link_doom(a, "no slot for a message");
+        return;
+    }
     struct address to;
     bool for_service = service_of(&f->envelope, &to);
     int client = for_service ? service_owner(a, to.name) : next_with_credit(a);

@@ -142,7 +142,12 @@ void send_submit(struct agent *a, int client, struct frame_in *in, const struct 
             return;
         }
     }
-    struct send *s = send_reserve(a); // there is one: see may_finish() in client.c
+    struct send *s = send_reserve(a);
+    if (!s) { // not while client.c's may_finish() holds, but nothing may depend on that
+        refuse(a, client, f->tag, &id, RECEIPT_RATE_LIMITED,
+               "256 messages of this environment wait for their receipt");
+        return;
+    }
     s->tag = f->tag;
     s->client = client;
     s->id = id;

@@ -57,10 +57,11 @@ uint32_t conn_tag(struct env *env)
 int conn_open(struct env *env, const char *path)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof addr.sun_path)
+    size_t len = strlen(path);
+    if (len >= sizeof addr.sun_path)
         return env_fail(env, -ENAMETOOLONG, "the agent's socket path is longer than %zu bytes: %s",
                         sizeof addr.sun_path - 1, path);
-    strcpy(addr.sun_path, path);
+    memcpy(addr.sun_path, path, len + 1);
     env->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (env->fd < 0)
         return env_fail(env, -errno, "make a socket: %s", strerror(errno));
@@ -278,10 +279,10 @@ int conn_wait(struct env *env, uint64_t deadline_ns)
 
 // ---- out ----
 
-int conn_write_raw(struct env *env, const uint8_t *data, size_t n)
+int conn_write_raw(struct env *env, uint8_t *data, size_t n)
 {
     while (n > 0) {
-        struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = n};
+        struct iovec iov = {.iov_base = data, .iov_len = n};
         struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
         ssize_t written = sendmsg(env->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (written >= 0) {

@@ -48,7 +48,7 @@ int conn_open(struct env *env, const char *path);
 // Writes a frame, reading meanwhile what the agent has for us, so that neither waits for the other for ever.
 int conn_write(struct env *env, const struct agent_frame *f);
 // The same for a frame that is encoded already.
-int conn_write_raw(struct env *env, const uint8_t *data, size_t n);
+int conn_write_raw(struct env *env, uint8_t *data, size_t n);
 // Handles what comes in until something was handled or the deadline is over: 0, -ETIMEDOUT, or the
 // connection's end.
 int conn_wait(struct env *env, uint64_t deadline_ns);

@@ -6,8 +6,8 @@
 #include <string.h>
 
 struct queued_message {
+    struct env_message message; // first: what programs hold is a pointer to it
     struct queued_message *next;
-    struct env_message message;
     char data[]; // strings with their NULs, then the body with one
 };
 
@@ -54,12 +54,12 @@ struct env_message *message_new(const struct envelope *e)
         q->message.headers[i].value = put(&at, e->headers[i].value);
     }
     q->message.body = put(&at, e->body);
-    return &q->message;
+    return (struct env_message *)q;
 }
 
 static struct queued_message *queued(struct env_message *m)
 {
-    return (struct queued_message *)((char *)m - offsetof(struct queued_message, message));
+    return (struct queued_message *)m;
 }
 
 void env_message_free(struct env_message *message)

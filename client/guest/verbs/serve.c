@@ -82,9 +82,10 @@ static int answer(struct env *env, const struct env_message *m, const struct ser
         note(m, "received");
         return 0;
     }
-    struct env_outgoing reply = {.content_type = o->echo ? m->content_type : "text/plain",
-                                 .body = o->echo ? m->body : o->reply,
-                                 .body_len = o->echo ? m->body_len : strlen(o->reply)};
+    struct env_outgoing reply = {.content_type = m->content_type, .body = m->body, .body_len = m->body_len};
+    if (o->reply)
+        reply = (struct env_outgoing){
+            .content_type = "text/plain", .body = o->reply, .body_len = strlen(o->reply)};
     int rc = env_reply(env, m, &reply);
     note(m, rc == 0 ? "answered" : env_error(env));
     return rc < 0 ? rc : 0;

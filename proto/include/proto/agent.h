@@ -21,7 +21,8 @@
 //   ACK           program>agent>host         id: processed, never deliver it again
 //   RELEASE       program>agent>host         id: not processed, deliver it again (agent: its program went away)
 //   CREDIT        program>agent>host         u32 n: n more DELIVER frames are welcome; a sender of DELIVER never exceeds
-//                                            the sum. Replies to one's own calls need no credit
+//                                            the sum. Replies to one's own calls need no credit, and the agent
+//                                            acknowledges them: an ACK from the program is ignored
 //   REGISTER      program>agent>host         str service                                RESULT
 //   UNREGISTER    program>agent>host         str service                                RESULT
 //   RESULT        host>agent>program         u8 code (receipt.h), str detail

@@ -66,7 +66,7 @@ static void step_link_comes(struct harness *h, struct script *s, uint8_t arg)
 static void step_time_passes(struct harness *h, struct script *s, uint8_t arg)
 {
     (void)s;
-    harness_pass(h, arg * 100u);
+    harness_pass(h, (uint64_t)arg * 100);
 }
 
 static void step_host_room(struct harness *h, struct script *s, uint8_t arg)
@@ -78,7 +78,7 @@ static void step_host_room(struct harness *h, struct script *s, uint8_t arg)
 
 static void step_program_room(struct harness *h, struct script *s, uint8_t arg)
 {
-    h->programs[arg % PROGRAMS].room = next(s) * 4u;
+    h->programs[arg % PROGRAMS].room = (size_t)next(s) * 4;
     agent_client_writable(h->agent, arg % PROGRAMS);
 }
 

@@ -60,8 +60,7 @@ static struct run start(const char *const argv[])
     else
         posix_spawn_file_actions_adddup2(&actions, out[1], 1);
     posix_spawn_file_actions_adddup2(&actions, err[1], 2);
-    assert_int_equal(
-        posix_spawn(&r.pid, GUEST_ENVCTL, &actions, NULL, (char *const *)(uintptr_t)argv, environ), 0);
+    assert_int_equal(posix_spawn(&r.pid, GUEST_ENVCTL, &actions, NULL, (char *const *)argv, environ), 0);
     posix_spawn_file_actions_destroy(&actions);
     close(in[0]);
     close(out[1]);

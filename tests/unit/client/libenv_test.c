@@ -278,13 +278,13 @@ static void *serve(void *arg)
     struct env *server;
     struct env_message *m;
     if (env_open(&server) != 0)
-        return (void *)(uintptr_t) "open";
+        return strdup("open");
     if (env_register(server, "echo") != 0)
-        return (void *)(uintptr_t) "register";
+        return strdup("register");
     for (long i = 0; i < n && env_recv(server, 5000, &m) == 0; i++) {
         struct env_outgoing reply = {.body = m->body, .body_len = m->body_len, .content_type = "text/x-echo"};
         if (env_reply(server, m, &reply) != 0 || env_ack(server, m) != 0)
-            return (void *)(uintptr_t) "reply";
+            return strdup("reply");
         env_message_free(m);
     }
     env_close(server);
@@ -307,7 +307,7 @@ static void calls_to_a_service_are_answered(void **state)
 {
     (void)state;
     pthread_t thread;
-    void *result;
+    void *result; // what went wrong
     pthread_create(&thread, NULL, serve, (void *)20L);
     for (int i = 0; i < 20; i++) {
         char body[16];

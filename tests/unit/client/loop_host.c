@@ -201,7 +201,7 @@ static void handle_service(struct loop_host *h, const struct agent_frame *f)
     if (strcmp(name, "taken") == 0 || !slot)
         result.receipt.code = RECEIPT_DENIED;
     else if (f->type == AGENT_REGISTER)
-        strcpy(slot, name);
+        memcpy(slot, name, NAME_CAP);
     else
         slot[0] = '\0';
     out_frame(h, &result);

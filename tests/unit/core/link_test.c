@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "state.h" // private: the table of the link's states
+
 static struct fake *f;
 
 static int setup(void **state)
@@ -246,6 +248,27 @@ static void a_slow_host_gets_every_byte_in_order(void **state)
         assert_int_equal(fake_expect(f, FAKE_HOST, AGENT_SEND).envelope.id.bytes[15], i);
 }
 
+static void the_link_makes_the_steps_of_its_table_and_no_others(void **state)
+{
+    (void)state;
+    static const enum link_state next[LINK_STATE_COUNT][LINK_EVENT_COUNT] = {
+        // START, TIMEOUT, UP, ACCEPTED, LOST
+        [LINK_IDLE] = {LINK_CONNECTING, LINK_IDLE, LINK_IDLE, LINK_IDLE, LINK_IDLE},
+        [LINK_WAITING] = {LINK_WAITING, LINK_CONNECTING, LINK_WAITING, LINK_WAITING, LINK_WAITING},
+        [LINK_CONNECTING] = {LINK_CONNECTING, LINK_WAITING, LINK_GREETING, LINK_CONNECTING, LINK_WAITING},
+        [LINK_GREETING] = {LINK_GREETING, LINK_WAITING, LINK_GREETING, LINK_READY, LINK_WAITING},
+        [LINK_READY] = {LINK_READY, LINK_READY, LINK_READY, LINK_READY, LINK_WAITING},
+    };
+    for (unsigned from = 0; from < LINK_STATE_COUNT; from++) {
+        for (unsigned event = 0; event < LINK_EVENT_COUNT; event++) {
+            f->agent->link.state = (enum link_state)from;
+            link_event(f->agent, (enum link_event)event);
+            if (f->agent->link.state != next[from][event])
+                fail_msg("state %u, event %u: to %u", from, event, f->agent->link.state);
+        }
+    }
+}
+
 static void reports_that_cross_with_a_close_are_ignored(void **state)
 {
     (void)state;
@@ -280,6 +303,7 @@ int main(void)
         T(programs_stay_connected_when_the_link_is_lost),
         T(programs_are_closed_when_the_environment_comes_back_as_another),
         T(a_slow_host_gets_every_byte_in_order),
+        T(the_link_makes_the_steps_of_its_table_and_no_others),
         T(reports_that_cross_with_a_close_are_ignored),
     };
     return cmocka_run_group_tests_name("core/link", tests, NULL, NULL);

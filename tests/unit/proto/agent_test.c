@@ -85,7 +85,7 @@ static void every_sample_survives_the_round_trip(void **state)
     (void)state;
     bool seen[AGENT_FRAME_TYPE_COUNT] = {false};
     for (size_t i = 0; sample_agent(i, &sample); i++) {
-        struct agent_frame f;
+        struct agent_frame f = {0};
         assert_null(decode(sample.data, sample.len, &f));
         struct wire_writer w;
         wire_writer_init(&w, out, sizeof out);

@@ -69,7 +69,8 @@ struct env_message {
 };
 
 // Connects to $ENV_AGENT_SOCKET or AGENT_SOCKET_PATH and waits until the agent has said who we are. -ENOENT
-// and -ECONNREFUSED: no agent here; -EPROTO: it speaks another version, or not this protocol at all.
+// and -ECONNREFUSED: no agent here; -EPROTO: it speaks another version, or not this protocol at all;
+// -ETIMEDOUT: it has had no link to its host for a minute.
 int env_open(struct env **ret_env);
 // Closes; messages that were not acknowledged are delivered again, to whoever receives next. env may be NULL.
 void env_close(struct env *env);
@@ -77,8 +78,8 @@ void env_close(struct env *env);
 const char *env_error(const struct env *env);
 const struct env_identity *env_identity(const struct env *env);
 
-// Sends and waits for the receipt. 0: accepted. The message's id goes to *ret_id (may be NULL) whatever
-// happens.
+// Sends and waits for the receipt, which is unknown-outcome when none comes within a minute. 0: accepted. The
+// message's id goes to *ret_id (may be NULL) whatever happens.
 int env_send(struct env *env, const struct env_outgoing *message, struct id *ret_id);
 // Sends and waits for the reply until timeout_ms (1 or more) has passed, which is also the message's
 // deadline. 0: the reply is in *ret_reply, needs no env_ack(), and is the caller's to free. -ETIMEDOUT: none
