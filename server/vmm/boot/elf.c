@@ -93,6 +93,11 @@ static int check_header(const uint8_t *head, size_t len, const struct elf_limits
         return err_set(err, -ENOEXEC, "the %s is built for x32: build it with -m64", what);
     if (untrusted_h.e_ident[EI_VERSION] != EV_CURRENT || untrusted_h.e_version != EV_CURRENT)
         return err_set(err, -ENOEXEC, "the %s has an unknown ELF version: build it again", what);
+    const uint8_t abi = untrusted_h.e_ident[EI_OSABI];
+    if (abi != ELFOSABI_SYSV && abi != ELFOSABI_GNU)
+        return err_set(err, -ENOEXEC,
+                       "the %s is built for another operating system (ELF ABI %u): build it for Linux", what,
+                       abi);
     int rc = check_type(untrusted_h.e_type, limits, err);
     if (rc < 0)
         return rc;
@@ -172,6 +177,10 @@ static int plan_program_headers(const uint8_t *table, const Elf64_Ehdr *h, uint6
     }
     if (plan->n_segments == 0)
         return err_set(err, -ENOEXEC, "the %s has nothing to load: link it again", limits->what);
+    if (h->e_entry == 0)
+        return err_set(err, -ENOEXEC,
+                       "the %s has no entry point, like a shared library: link a program with -static",
+                       limits->what);
     if (!entry_found)
         return err_set(err, -ENOEXEC, "the %s has its entry point in no executable segment: link it again",
                        limits->what);

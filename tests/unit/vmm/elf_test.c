@@ -307,10 +307,32 @@ static void the_entry_point_must_be_executable(void **state)
     struct sample s = good();
     s.h.e_entry = 0x403e20; // data
     assert_refused(&s, "entry point in no executable segment");
-    s.h.e_entry = 0;
+    s.h.e_entry = 0x400000 - 1;
     assert_refused(&s, "entry point in no executable segment");
     s.h.e_entry = UINT64_MAX;
     assert_refused(&s, "entry point in no executable segment");
+}
+
+static void a_shared_library_is_named(void **state)
+{
+    (void)state;
+    struct sample s = good();
+    s.h.e_type = ET_DYN;
+    s.h.e_entry = 0;
+    s.p[0].p_vaddr = 0;
+    s.p[1].p_vaddr = 0x3e10;
+    assert_refused(&s, "like a shared library");
+}
+
+static void another_operating_system_is_named(void **state)
+{
+    (void)state;
+    struct sample s = good();
+    s.h.e_ident[EI_OSABI] = ELFOSABI_FREEBSD;
+    assert_refused(&s, "another operating system (ELF ABI 9)");
+    s.h.e_ident[EI_OSABI] = ELFOSABI_GNU; // glibc marks programs with IFUNCs
+    struct elf_plan p;
+    assert_int_equal(plan(&s, &p, NULL), 0);
 }
 
 static void a_file_without_segments_is_refused(void **state)
@@ -342,6 +364,8 @@ int main(void)
         cmocka_unit_test(segments_outside_memory_are_refused),
         cmocka_unit_test(overlapping_segments_are_refused),
         cmocka_unit_test(the_entry_point_must_be_executable),
+        cmocka_unit_test(a_shared_library_is_named),
+        cmocka_unit_test(another_operating_system_is_named),
         cmocka_unit_test(a_file_without_segments_is_refused),
     };
     return cmocka_run_group_tests_name("vmm/elf", tests, NULL, NULL);
