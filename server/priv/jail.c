@@ -37,55 +37,57 @@ static int above_the_childs(int fd)
     return fcntl(fd, F_DUPFD_CLOEXEC, VMCTL_FD + 1);
 }
 
-static int enter_cgroup(const struct jail *j, const struct jail_request *r)
+// What the steps below work with, in the child.
+struct child {
+    const struct jail *jail;
+    const struct jail_request *request;
+};
+
+static int enter_cgroup(const struct child *c)
 {
-    (void)j;
-    if (r->entry->version != CGROUP_V1)
+    if (c->request->entry->version != CGROUP_V1)
         return 0; // version 2: born there
-    for (unsigned i = 0; i < r->entry->n; i++)
-        if (write(r->entry->fd[i], "0", 1) != 1)
+    for (unsigned i = 0; i < c->request->entry->n; i++)
+        if (write(c->request->entry->fd[i], "0", 1) != 1)
             return -errno;
     return 0;
 }
 
 // Everything above the control socket is closed by the execve, whatever it is.
-static int set_descriptors(const struct jail *j, const struct jail_request *r)
+static int set_descriptors(const struct child *c)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-        if (dup2(j->null, fd) < 0)
+        if (dup2(c->jail->null, fd) < 0)
             return -errno;
-    if (dup2(r->control, VMCTL_FD) < 0 || fcntl(VMCTL_FD, F_SETFD, 0) < 0)
+    if (dup2(c->request->control, VMCTL_FD) < 0 || fcntl(VMCTL_FD, F_SETFD, 0) < 0)
         return -errno;
     return syscall(SYS_close_range, VMCTL_FD + 1, ~0u, CLOSE_RANGE_CLOEXEC) < 0 ? -errno : 0;
 }
 
-static int leave_host(const struct jail *j, const struct jail_request *r)
+static int leave_host(const struct child *c)
 {
-    (void)r;
-    int spare = j->n_spare_nets > 0 ? j->spare_nets[j->n_spare_nets - 1] : -1;
-    if (setns(j->empty_root, CLONE_NEWNS) < 0 || (spare >= 0 && setns(spare, CLONE_NEWNET) < 0))
+    int spare = c->jail->n_spare_nets > 0 ? c->jail->spare_nets[c->jail->n_spare_nets - 1] : -1;
+    if (setns(c->jail->empty_root, CLONE_NEWNS) < 0 || (spare >= 0 && setns(spare, CLONE_NEWNET) < 0))
         return -errno;
     const int new_net = spare >= 0 ? 0 : CLONE_NEWNET;
     return unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | new_net) < 0 ? -errno : 0;
 }
 
-static int set_host_name(const struct jail *j, const struct jail_request *r)
+static int set_host_name(const struct child *c)
 {
-    (void)j;
-    return sethostname(r->host_name, strlen(r->host_name)) < 0 ? -errno : 0;
+    return sethostname(c->request->host_name, strlen(c->request->host_name)) < 0 ? -errno : 0;
 }
 
-static int set_limits(const struct jail *j, const struct jail_request *r)
+static int set_limits(const struct child *c)
 {
-    (void)j;
     const struct {
         int resource;
         rlim_t value;
     } limits[] = {
         {RLIMIT_CORE, 0}, // a core would hold the guest's memory
         {RLIMIT_NOFILE, DESCRIPTORS_MAX},
-        {RLIMIT_NPROC, r->pids_max},
-        {RLIMIT_FSIZE, r->file_bytes_max}, // the log is the only file it can write
+        {RLIMIT_NPROC, c->request->pids_max},
+        {RLIMIT_FSIZE, c->request->file_bytes_max}, // the log is the only file it can write
         {RLIMIT_MEMLOCK, 0},
         {RLIMIT_MSGQUEUE, 0},
         {RLIMIT_SIGPENDING, SIGNALS_MAX},
@@ -104,47 +106,43 @@ static int set_limits(const struct jail *j, const struct jail_request *r)
     return 0;
 }
 
-static int empty_bounding_set(const struct jail *j, const struct jail_request *r)
+static int empty_bounding_set(const struct child *c)
 {
-    (void)j;
-    (void)r;
+    (void)c;
     return caps_drop_bounding();
 }
 
 // The raw system calls: the C library's would signal threads that do not exist here.
-static int change_user(const struct jail *j, const struct jail_request *r)
+static int change_user(const struct child *c)
 {
-    (void)j;
-    if (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, r->uid, r->uid, r->uid) < 0 ||
-        syscall(SYS_setresuid, r->uid, r->uid, r->uid) < 0)
+    if (syscall(SYS_setgroups, 0, NULL) < 0 ||
+        syscall(SYS_setresgid, c->request->uid, c->request->uid, c->request->uid) < 0 ||
+        syscall(SYS_setresuid, c->request->uid, c->request->uid, c->request->uid) < 0)
         return -errno;
     return 0;
 }
 
-static int drop_capabilities(const struct jail *j, const struct jail_request *r)
+static int drop_capabilities(const struct child *c)
 {
-    (void)j;
-    (void)r;
+    (void)c;
     return caps_clear();
 }
 
 // The parent may have died before the signal was asked for. It sends that signal and turns into a zombie in
 // one critical section of the task list's lock, which setsid() takes too: so if the signal came too late, the
 // zombie shows by now.
-static int die_with_parent(const struct jail *j, const struct jail_request *r)
+static int die_with_parent(const struct child *c)
 {
-    (void)r;
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || setsid() < 0)
         return -errno;
-    struct pollfd parent = {.fd = j->parent, .events = POLLIN};
+    struct pollfd parent = {.fd = c->jail->parent, .events = POLLIN};
     int n = poll(&parent, 1, 0);
     return n < 0 ? -errno : n == 1 ? -EOWNERDEAD : 0;
 }
 
-static int settle(const struct jail *j, const struct jail_request *r)
+static int settle(const struct child *c)
 {
-    (void)j;
-    (void)r;
+    (void)c;
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return -errno;
     umask(0077);
@@ -157,7 +155,7 @@ static int settle(const struct jail *j, const struct jail_request *r)
 
 static const struct step {
     const char *what;
-    int (*run)(const struct jail *j, const struct jail_request *r);
+    int (*run)(const struct child *c);
 } steps[] = {
     {"enter its control group", enter_cgroup}, // first: all that follows is charged to it
     {"arrange its descriptors", set_descriptors},
@@ -193,16 +191,16 @@ static _Noreturn void child_fail(int control, const char *what, int rc)
     _exit(JAIL_EXIT_STATUS);
 }
 
-static _Noreturn void child(const struct jail *j, const struct jail_request *r)
+static _Noreturn void run_child(const struct child *c)
 {
     for (unsigned i = 0; i < ARRAY_LEN(steps); i++) {
-        int rc = steps[i].run(j, r);
+        int rc = steps[i].run(c);
         if (rc < 0)
-            child_fail(r->control, steps[i].what, rc);
+            child_fail(c->request->control, steps[i].what, rc);
     }
-    const char *const argv[] = {"envvm", r->title, NULL};
+    const char *const argv[] = {"envvm", c->request->title, NULL};
     const char *const env[] = {NULL};
-    syscall(SYS_execveat, j->envvm, "", argv, env, AT_EMPTY_PATH);
+    syscall(SYS_execveat, c->jail->envvm, "", argv, env, AT_EMPTY_PATH);
     child_fail(VMCTL_FD, "execute envvm", -errno);
 }
 
@@ -215,7 +213,7 @@ int jail_spawn(struct jail *j, const struct jail_request *r, pid_t *ret_pid, str
     }
     long pid = syscall(SYS_clone3, &args, sizeof args);
     if (pid == 0)
-        child(j, r);
+        run_child(&(struct child){j, r});
     if (pid < 0)
         return err_errno(err, -errno, "start a process for envvm");
     if (j->n_spare_nets > 0)

@@ -13,14 +13,11 @@ static struct wire_view view_of(const char *s)
     return (struct wire_view){(const uint8_t *)s, strlen(s)};
 }
 
-static int handle_hello(struct server *s, const struct privctl_message *m, const int *fds, size_t n_fds,
-                        struct err *err)
+static int handle_hello(struct server *s, const struct request *r, struct err *err)
 {
-    (void)fds;
-    (void)n_fds;
-    if (m->version != PRIVCTL_VERSION)
+    if (r->m->version != PRIVCTL_VERSION)
         return err_set(err, -EPROTONOSUPPORT,
-                       "envd speaks version %u, envpriv %u: install the same release of both", m->version,
+                       "envd speaks version %u, envpriv %u: install the same release of both", r->m->version,
                        PRIVCTL_VERSION);
     struct priv *p = s->priv;
     if (p->kvm.fd < 0)
@@ -28,7 +25,7 @@ static int handle_hello(struct server *s, const struct privctl_message *m, const
     s->greeted = true;
     const struct privctl_message answer = {
         .type = PRIVCTL_HELLO_OK,
-        .tag = m->tag,
+        .tag = r->m->tag,
         .hello_ok = {PRIVCTL_VERSION, view_of(p->instance.text), view_of(kvm_kind_name(p->kvm.kind)),
                      view_of(p->kvm.detail), view_of(cgroup_version_name(p->cgroups.version))},
     };
@@ -36,27 +33,20 @@ static int handle_hello(struct server *s, const struct privctl_message *m, const
     return rc < 0 ? err_errno(err, rc, "answer") : 1;
 }
 
-static int handle_net_up(struct server *s, const struct privctl_message *m, const int *fds, size_t n_fds,
-                         struct err *err)
+static int handle_net_up(struct server *s, const struct request *r, struct err *err)
 {
-    (void)fds;
-    (void)n_fds;
-    return net_up(s->priv, m->net.net, (struct subnet){m->net.gateway, m->net.prefix}, err);
+    return net_up(s->priv, r->m->net.net, (struct subnet){r->m->net.gateway, r->m->net.prefix}, err);
 }
 
-static int handle_net_down(struct server *s, const struct privctl_message *m, const int *fds, size_t n_fds,
-                           struct err *err)
+static int handle_net_down(struct server *s, const struct request *r, struct err *err)
 {
-    (void)fds;
-    (void)n_fds;
-    return net_down(s->priv, m->net.net, err);
+    return net_down(s->priv, r->m->net.net, err);
 }
 
-static int handle_spawn(struct server *s, const struct privctl_message *m, const int *fds, size_t n_fds,
-                        struct err *err)
+static int handle_spawn(struct server *s, const struct request *r, struct err *err)
 {
     struct vm *vm;
-    int rc = spawn_vm(s->priv, &m->spawn, fds, n_fds, &vm, err);
+    int rc = spawn_vm(s->priv, &r->m->spawn, r->fds, r->n_fds, &vm, err);
     if (rc < 0)
         return rc;
     char about[2 * NAME_CAP];
@@ -64,27 +54,24 @@ static int handle_spawn(struct server *s, const struct privctl_message *m, const
     log_info(about, "envvm started: pid %d, uid %u", vm->pid, vm->uid);
     const struct privctl_message answer = {
         .type = PRIVCTL_SPAWN_OK,
-        .tag = m->tag,
+        .tag = r->m->tag,
         .spawn_ok = {vm->id, (uint32_t)vm->pid, vm->uid},
     };
     rc = server_send(s, &answer, vm->control);
     return rc < 0 ? err_errno(err, rc, "answer") : 1;
 }
 
-static struct vm *find_vm(struct server *s, const struct privctl_message *m, struct err *err)
+static struct vm *find_vm(struct server *s, const struct request *r, struct err *err)
 {
-    struct vm *vm = vms_find(&s->priv->vms, &m->vm);
+    struct vm *vm = vms_find(&s->priv->vms, &r->m->vm);
     if (!vm)
         err_set(err, -ENOENT, "there is no VM with this id");
     return vm;
 }
 
-static int handle_kill(struct server *s, const struct privctl_message *m, const int *fds, size_t n_fds,
-                       struct err *err)
+static int handle_kill(struct server *s, const struct request *r, struct err *err)
 {
-    (void)fds;
-    (void)n_fds;
-    struct vm *vm = find_vm(s, m, err);
+    struct vm *vm = find_vm(s, r, err);
     if (!vm)
         return -ENOENT;
     // Not reaped yet, so the pid is still this VM's. One that ended already is as good as killed.
@@ -93,12 +80,9 @@ static int handle_kill(struct server *s, const struct privctl_message *m, const 
     return 0;
 }
 
-static int handle_forget(struct server *s, const struct privctl_message *m, const int *fds, size_t n_fds,
-                         struct err *err)
+static int handle_forget(struct server *s, const struct request *r, struct err *err)
 {
-    (void)fds;
-    (void)n_fds;
-    struct vm *vm = find_vm(s, m, err);
+    struct vm *vm = find_vm(s, r, err);
     if (!vm)
         return -ENOENT;
     if (!vm->exited)
@@ -108,14 +92,11 @@ static int handle_forget(struct server *s, const struct privctl_message *m, cons
 }
 
 // Answered entry by entry, as the client takes them (server.c).
-static int handle_list(struct server *s, const struct privctl_message *m, const int *fds, size_t n_fds,
-                       struct err *err)
+static int handle_list(struct server *s, const struct request *r, struct err *err)
 {
-    (void)fds;
-    (void)n_fds;
     (void)err;
     s->listing = true;
-    s->list_tag = m->tag;
+    s->list_tag = r->m->tag;
     s->list_next = 0;
     return 1;
 }

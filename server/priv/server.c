@@ -104,7 +104,7 @@ void server_take_datagram(struct server *s, const uint8_t *untrusted_data, size_
     struct err err = {0};
     int rc = check_request(s, untrusted_data, len, n_fds, &m, &err);
     if (rc == 0)
-        rc = request_handler_of(m.type)(s, &m, fds, n_fds, &err);
+        rc = request_handler_of(m.type)(s, &(struct request){&m, fds, n_fds}, &err);
     for (size_t i = 0; i < n_fds; i++)
         close(fds[i]);
     if (rc < 0)

@@ -27,6 +27,12 @@ void server_done(struct server *s);
 // Serves until SIGTERM or SIGINT: 0; or until something is broken beyond repair.
 int server_run(struct server *s, struct err *err);
 
+struct request {
+    const struct privctl_message *m;
+    const int *fds; // stay the server's
+    size_t n_fds;
+};
+
 // One datagram from the client, as if hostile: decoded, checked, answered. The descriptors are closed in any
 // case.
 void server_take_datagram(struct server *s, const uint8_t *untrusted_data, size_t len, int *fds,
@@ -36,6 +42,5 @@ void server_take_datagram(struct server *s, const uint8_t *untrusted_data, size_
 int server_send(struct server *s, const struct privctl_message *m, int fd);
 // The handler of a request, or NULL when the type is none. Returns 0: to be answered with OK; 1: answered
 // already; -errno with err set: to be answered with FAIL.
-typedef int (*request_handler)(struct server *s, const struct privctl_message *m, const int *fds,
-                               size_t n_fds, struct err *err);
+typedef int (*request_handler)(struct server *s, const struct request *r, struct err *err);
 request_handler request_handler_of(enum privctl_type type);

@@ -52,6 +52,8 @@ int harness_enter(void);
 void host_start(struct host *h);
 // The same with another program, or without connecting.
 void host_launch(struct host *h, const char *envvm);
+// In a child: becomes envpriv.
+_Noreturn void host_execute(const char *folder, const char *envvm, const char *user);
 int host_connect(const struct host *h);
 void host_hello(struct host *h, int sock);
 // Ends envpriv with the signal; returns its wait status. Closes the connection, removes the folder when

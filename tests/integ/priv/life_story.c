@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -373,27 +374,80 @@ static void before_hello_nothing_is_done(void **state)
     host_hello(&host, host.sock);
 }
 
+// Starts an envpriv that must give up, and checks what it says.
+static void assert_gives_up(const char *folder, const char *user, const char *words)
+{
+    int pipes[2];
+    assert_int_equal(pipe(pipes), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        dup2(pipes[1], STDERR_FILENO);
+        host_execute(folder, host.envvm, user);
+    }
+    close(pipes[1]);
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(WEXITSTATUS(status), 1);
+    char text[1024] = "";
+    assert_true(read(pipes[0], text, sizeof text - 1) > 0);
+    close(pipes[0]);
+    if (!strstr(text, words))
+        fail_msg("\"%s\" does not say \"%s\"", text, words);
+}
+
 static void a_folder_in_use_is_refused(void **state)
 {
     (void)state;
-    struct host second = host;
-    int pipes[2];
-    assert_int_equal(pipe(pipes), 0);
-    fflush(stdout);
-    int saved = dup(STDERR_FILENO);
-    dup2(pipes[1], STDERR_FILENO);
-    host_launch(&second, host.envvm);
-    dup2(saved, STDERR_FILENO);
-    close(saved);
-    close(pipes[1]);
-    int status;
-    assert_int_equal(waitpid(second.pid, &status, 0), second.pid);
-    assert_int_equal(WEXITSTATUS(status), 1);
-    char text[1024] = "", wanted[64];
-    assert_true(read(pipes[0], text, sizeof text - 1) > 0);
-    close(pipes[0]);
+    char wanted[64];
     snprintf(wanted, sizeof wanted, "in use by the envpriv with pid %d", host.pid);
-    assert_non_null(strstr(text, wanted));
+    assert_gives_up(host.folder, "0", wanted);
+}
+
+static void an_instance_in_use_is_refused(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/envpriv-story-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    assert_gives_up(folder, "0", "is in use by another envpriv: give this one another --instance");
+    assert_int_equal(rmdir(folder), 0); // and it left nothing there
+}
+
+static void a_folder_that_the_user_may_not_write_is_refused(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/envpriv-story-XXXXXX";
+    assert_non_null(mkdtemp(folder)); // root's, 0700
+    assert_gives_up(folder, "64177", "the folder has to be one that user 64177 may write");
+    assert_int_equal(rmdir(folder), 0);
+}
+
+static void another_user_is_refused(void **state)
+{
+    (void)state;
+    char path[96];
+    snprintf(path, sizeof path, "%s/priv.sock", host.folder);
+    // What its modes keep out is let in here, for the check behind them.
+    assert_int_equal(chmod(host.folder, 0711), 0);
+    assert_int_equal(chmod(path, 0666), 0);
+    int pair[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        int sock = setuid(64177) == 0 ? host_connect(&host) : -1;
+        _exit(io_send_fds(pair[1], "", 1, &sock, 1) == 0 ? 0 : 1);
+    }
+    char byte;
+    int sock;
+    size_t n_fds = 1;
+    assert_int_equal(io_recv_fds(pair[0], &byte, 1, &sock, &n_fds), 1);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    struct answer a;
+    host_receive(&host, sock, &a);
+    assert_int_equal(a.m.type, PRIVCTL_FAIL);
+    assert_int_equal(a.m.fail.error, EACCES);
+    close(sock);
+    close(pair[0]);
+    close(pair[1]);
 }
 
 static void sigterm_leaves_nothing(void **state)
@@ -459,6 +513,9 @@ int main(void)
         cmocka_unit_test(a_second_live_envd_is_refused),
         cmocka_unit_test(before_hello_nothing_is_done),
         cmocka_unit_test(a_folder_in_use_is_refused),
+        cmocka_unit_test(an_instance_in_use_is_refused),
+        cmocka_unit_test(a_folder_that_the_user_may_not_write_is_refused),
+        cmocka_unit_test(another_user_is_refused),
         cmocka_unit_test(sigterm_leaves_nothing),
         cmocka_unit_test(sigkill_takes_the_vms_along_and_the_next_start_cleans_up),
     };
