@@ -317,6 +317,24 @@ static void without_memory_input_waits_and_goes_on_later(void **state)
     assert_false(f->clients[0].closed);
 }
 
+static void input_that_waits_for_memory_goes_on_as_soon_as_some_is_free(void **state)
+{
+    (void)state;
+    static uint8_t body[5000];
+    struct agent_frame m = fake_message(AGENT_SEND, MESSAGE_SEND, 1, "db");
+    m.envelope.body = (struct wire_view){body, sizeof body};
+    fake_program(f, 0, 0);
+    fake_program(f, 1, 0);
+    f->host.room = 0;
+    fake_say(f, 0, &m);
+    f->memory_max = f->allocated;
+    fake_say(f, 1, &m);
+    assert_false(agent_client_wants_input(f->agent, 1));
+    fake_give_room(f, FAKE_HOST, SIZE_MAX); // the first message leaves
+    fake_expect(f, FAKE_HOST, AGENT_SEND);
+    fake_expect(f, FAKE_HOST, AGENT_SEND);
+}
+
 static void small_frames_need_no_memory_to_be_read(void **state)
 {
     (void)state;
@@ -351,6 +369,7 @@ int main(void)
         T(nothing_is_taken_from_programs_while_the_host_does_not_read),
         T(nothing_is_taken_from_a_program_that_does_not_read_its_receipts),
         T(without_memory_input_waits_and_goes_on_later),
+        T(input_that_waits_for_memory_goes_on_as_soon_as_some_is_free),
         T(small_frames_need_no_memory_to_be_read),
     };
     return cmocka_run_group_tests_name("core/client", tests, NULL, NULL);

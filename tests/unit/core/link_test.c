@@ -90,6 +90,18 @@ static void a_connect_that_never_ends_is_given_up(void **state)
     assert_true(f->host.closed);
 }
 
+static void a_timer_that_fires_early_is_set_again(void **state)
+{
+    (void)state;
+    agent_start(f->agent);
+    agent_host_up(f->agent);
+    uint64_t due_ns = f->timer_ns;
+    f->timer_ns = AGENT_TIMER_OFF;
+    agent_timer(f->agent);
+    assert_false(f->host.closed);
+    assert_int_equal(f->timer_ns, due_ns);
+}
+
 static void a_frame_before_hello_ok_ends_the_link(void **state)
 {
     (void)state;
@@ -291,6 +303,7 @@ int main(void)
         T(a_connect_that_fails_at_once_is_tried_again_with_growing_pauses),
         T(a_host_that_does_not_answer_hello_is_left),
         T(a_connect_that_never_ends_is_given_up),
+        T(a_timer_that_fires_early_is_set_again),
         T(a_frame_before_hello_ok_ends_the_link),
         T(every_frame_that_only_an_agent_may_send_ends_the_link),
         T(a_malformed_frame_ends_the_link_and_the_agent_comes_back),
