@@ -13,8 +13,7 @@ static void attempt(struct env *env, const char *target, char *out, size_t cap)
     if (rc == 0)
         snprintf(out, cap, "eve: %s took my message\n", target);
     else
-        snprintf(out, cap, "eve: %s: refused: %s (%s)\n", target,
-                 rc > 0 ? receipt_code_name((enum receipt_code)rc) : strerror(-rc), env_error(env));
+        snprintf(out, cap, "eve: %s: refused: %s\n", target, env_error(env));
 }
 
 int main(void)
