@@ -144,7 +144,7 @@ void http_conn_fail(struct http_conn *conn, const char *why)
 {
     if (conn->state == CONN_CLOSING)
         return;
-    if (conn->request.id != 0 && !conn->request.answered)
+    if (!conn->request.answered)
         conn->request.owes_gone = true;
     log_debug(NULL, "http: connection of uid %ld closed: %s",
               conn->peer.has_credentials ? (long)conn->peer.uid : -1, why);
@@ -226,11 +226,13 @@ static void refuse(struct http_conn *conn, const struct http_fault *fault)
 {
     conn->server->stats.bad_requests++;
     conn->close_after = true;
-    if (conn->request.id != 0 && conn->request.on_gone) {
+    void (*on_gone)(void *arg) = conn->request.on_gone;
+    http_reply_fault(&conn->request, fault); // forgets on_gone, as for a handler's own reply
+    conn->request.on_gone = on_gone;
+    if (on_gone) {
         conn->request.owes_gone = true;
         http_conn_kick(conn);
     }
-    http_reply_fault(&conn->request, fault);
 }
 
 static void on_no_route(struct http_conn *conn, const char *allow)
@@ -474,7 +476,7 @@ int http_conn_open(struct http_server *server, size_t slot, struct bufferevent *
 
 void http_conn_free(struct http_conn *conn)
 {
-    if (conn->request.id != 0 && !conn->request.answered)
+    if (conn->request.owes_gone || !conn->request.answered)
         call_gone(&conn->request);
     http_server_forget(conn->server, conn);
     if (conn->later)

@@ -116,6 +116,7 @@ static void reply(struct http_request *req, int status, const char *content_type
                   size_t len)
 {
     assert(!req->answered);
+    req->on_gone = NULL; // its handler has done its part
     if (is_gone(req))
         return;
     bool has_data = len > 0 && !is_head(req);
@@ -240,6 +241,7 @@ int http_stream_write(struct http_request *req, const void *data, size_t len)
 
 void http_stream_end(struct http_request *req)
 {
+    req->on_gone = NULL;
     if (req->conn->state != CONN_STREAM)
         return;
     if (evbuffer_add(output_of(req), "0\r\n\r\n", 5) < 0)
@@ -249,7 +251,7 @@ void http_stream_end(struct http_request *req)
 
 void http_stream_abort(struct http_request *req)
 {
-    req->answered = true; // by its handler's own will: no on_gone
+    req->on_gone = NULL;
     http_conn_fail(req->conn, "a stream was aborted");
 }
 

@@ -21,7 +21,7 @@ struct http_request *http_request_find(struct http_server *server, uint64_t id)
 {
     size_t slot = id & 0xffff;
     struct http_conn *conn = slot < server->config.limits.connections ? server->slots[slot] : NULL;
-    if (!conn || conn->state == CONN_CLOSING || conn->request.id != id || conn->request.answered)
+    if (id == 0 || !conn || conn->state == CONN_CLOSING || conn->request.id != id || conn->request.answered)
         return NULL;
     return &conn->request;
 }
@@ -117,6 +117,8 @@ int http_request_collect(struct http_request *req, const uint8_t *data, size_t l
 
 void http_body_start(struct http_request *req, const struct http_body_ops *ops, void *arg)
 {
+    if (req->answered || req->conn->state == CONN_CLOSING)
+        return;
     req->body_ops = *ops;
     req->body_arg = arg;
     http_reply_continue(req);

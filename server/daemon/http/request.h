@@ -26,9 +26,9 @@ struct http_peer {
 uint64_t http_request_id(const struct http_request *req); // never 0, never reused
 // NULL when the request has been answered or its client is gone.
 struct http_request *http_request_find(struct http_server *server, uint64_t id);
-// Called at most once, when the request ends before its reply was completed (client gone, deadline, malformed
-// body, server freed). Never runs inside another call of this header; the request can no longer be found
-// then.
+// Called at most once, when the request ends before its handler replied or ended its stream (client gone,
+// deadline, malformed body, server freed); never after that. Never runs inside another call of this header;
+// the request can no longer be found then.
 void http_request_on_gone(struct http_request *req, void (*on_gone)(void *arg), void *arg);
 const char *http_request_method(const struct http_request *req); // "HEAD" stays "HEAD"
 const char *http_request_path(const struct http_request *req);   // as sent, without the query

@@ -182,7 +182,10 @@ static int set_up_journal(struct db *db, struct err *err)
     if (rc == 0 && strcmp(mode, "wal") != 0)
         rc = err_set(err, -EIO, "open the store %s: SQLite refuses its write-ahead log (journal mode %s)",
                      db->path, mode);
-    return rc == 0 ? exec(db, "PRAGMA synchronous = FULL", "open the store", err) : rc;
+    // The log shrinks back after a burst.
+    return rc == 0 ? exec(db, "PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 16777216",
+                          "open the store", err)
+                   : rc;
 }
 
 static int set_up(struct db *db, struct err *err)

@@ -75,8 +75,9 @@ int store_txn_expect(struct store_txn *txn, const char *key, uint64_t revision);
 int store_txn_put(struct store_txn *txn, const char *key, const void *value, size_t len);
 int store_txn_delete(struct store_txn *txn, const char *key); // of an absent key: no change
 // Takes txn. cb (may be NULL) runs exactly once, from the loop, never inside this call; 0 means durable
-// (fsynced) and visible to store_get. Transactions take effect in the order of their commits. One that fails
-// harms no other.
+// (fsynced) and visible to store_get; an error means that nothing changed (-EIO: as far as this process can
+// tell; the disk may turn out to have kept it when the store is next opened). Transactions take effect in the
+// order of their commits. One that fails harms no other.
 void store_txn_commit(struct store_txn *txn, store_commit_cb *cb, void *arg);
 
 // --- watches ---

@@ -1,5 +1,6 @@
-// The request parser: any bytes, and the same outcome however they are split. The first byte seeds the splits; the rest
-// is a connection's input, request after request. What comes out is folded into a hash that has to match.
+// The request parser: any bytes, and the same outcome however they are split. The first byte seeds the
+// splits; the rest is a connection's input, request after request. What comes out is folded into a hash that
+// has to match.
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,8 +62,8 @@ static struct outcome run(const uint8_t *data, size_t size, unsigned seed)
         size_t left = size - o.consumed, consumed, data_len = 0;
         size_t piece = seed ? 1 + (seed = seed * 1103515245 + 12345) / 65536 % 16 : left;
         const uint8_t *body;
-        enum http_event event =
-            http_parser_next(&parser, data + o.consumed, piece < left ? piece : left, &consumed, &body, &data_len);
+        enum http_event event = http_parser_next(&parser, data + o.consumed, piece < left ? piece : left,
+                                                 &consumed, &body, &data_len);
         if (consumed > left || (event == HTTP_EVENT_DATA && (data_len == 0 || data_len > consumed)))
             abort();
         o.consumed += consumed;

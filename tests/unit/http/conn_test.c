@@ -319,6 +319,8 @@ static void a_client_that_goes_during_a_deferred_reply_is_noticed(void **state)
     client_send(f, fd, "GET /deferred HTTP/1.1\r\nHost: h\r\n\r\n");
     run_until(f, &f->n_handled, 1);
     assert_non_null(http_request_find(f->server, f->id));
+    assert_null(http_request_find(f->server, f->id + 1));
+    assert_null(http_request_find(f->server, 0)); // what "none" is kept as
     close(fd);
     run_until(f, &f->n_gone, 1);
     assert_null(http_request_find(f->server, f->id));
@@ -339,6 +341,18 @@ static void a_client_that_goes_is_noticed_behind_a_full_input(void **state)
     }
     close(fd);
     run_until(f, &f->n_gone, 1);
+}
+
+static void a_handler_that_has_replied_is_not_told_that_its_client_went(void **state)
+{
+    struct fixture *f = *state;
+    int fd = client_connect(f);
+    client_send(f, fd, "GET /deferred HTTP/1.1\r\nHost: h\r\n\r\n");
+    run_until(f, &f->n_handled, 1);
+    http_reply_empty(http_request_find(f->server, f->id), 204);
+    close(fd);
+    run_ms(f, 20);
+    assert_int_equal(f->n_gone, 0);
 }
 
 static void freeing_the_server_tells_running_requests(void **state)
@@ -530,6 +544,7 @@ int main(void)
         T(a_deferred_reply_is_sent_when_it_comes),
         T(a_client_that_goes_during_a_deferred_reply_is_noticed),
         T(a_client_that_goes_is_noticed_behind_a_full_input),
+        T(a_handler_that_has_replied_is_not_told_that_its_client_went),
         T(freeing_the_server_tells_running_requests),
         T(a_stream_is_chunked_and_ends),
         T(an_aborted_stream_is_seen_as_cut),
