@@ -1,5 +1,5 @@
-# Sourced by the stories of the daemon: real envpriv, envd, envvm and KVM, in a network namespace and folders of the story's
-# own, so that stories run side by side. What a story starts it ends, and the end checks that nothing is left.
+# Sourced by the stories of the daemon: real envpriv, envd, envvm and KVM, in network and mount namespaces and folders of the
+# story's own, so that stories run side by side. What a story starts it ends, and the end checks that nothing is left.
 #
 #   . "$(dirname "$0")/lib.sh"     enters the namespace (the script is executed again), makes $work; skips without root/KVM
 #   start_envpriv [options]        and waits for its socket
@@ -38,7 +38,7 @@ if grep -q /ld-linux "$envvm"; then # names the loader that it needs
     [ -x "$envvm" ] || skip "$bin/envvm is not static, and there is no release build beside it"
 fi
 if [ "${ENVD_STORY_NETNS:-}" != "$story" ]; then
-    ENVD_STORY_NETNS=$story exec unshare --net -- "$0" "$@"
+    ENVD_STORY_NETNS=$story exec unshare --net --mount -- "$0" "$@"
 fi
 ip link set lo up
 
@@ -50,7 +50,7 @@ chmod 711 "$work"
 chown "$story_uid:$story_uid" "$run" "$state"
 # The program files may lie where an unprivileged daemon cannot reach; envd opens the kernel before it gives up root.
 export ENVCTL_SOCKET=$run/envd.sock NO_COLOR=1
-envd_pid= envpriv_pid= helpers=()
+envd_pid= envpriv_pid= helpers=() mounts=() # helpers: pids, mounts: folders, that the end is to end
 steps=0
 
 ok() {
@@ -195,6 +195,7 @@ finish() {
         alive "$pid" && kill -KILL "$pid"
         wait "$pid" 2>/dev/null
     done
+    for folder in "${mounts[@]}"; do umount "$folder"; done
     left=$(leftovers)
     if [ -n "$left" ]; then
         printf 'FAILED %s left behind:\n%s\n' "$story" "$left" >&2

@@ -59,7 +59,8 @@ struct env {
     // The present run.
     struct vm_link *link;
     struct session *session;
-    int control_fd; // handed from the helper's answer to ATTACH
+    uint64_t stream_tokens_ns; // when its bucket of connections was empty last: guests connect only so often
+    int control_fd;            // handed from the helper's answer to ATTACH
     enum stop_step stop_step;
     uint32_t grace_ms;
     bool overdue; // the grace is over

@@ -36,6 +36,8 @@ static void env_forget(struct env *e)
     operations_env_removed(e);
     logfile_remove(m->config.log_folder, e->tenant, e->name);
     router_environment_removed(m->deps.router, e->tenant, e->name);
+    if (m->on_log)
+        m->on_log(m->on_log_arg, e->tenant, e->name); // whoever follows its log learns of the end
     env_free(e);
 }
 
@@ -380,6 +382,10 @@ static void let_go(struct env *e, void *arg)
 void manager_stop(struct manager *m)
 {
     status_flush(m);
+    if (m->settle)
+        event_del(m->settle);
+    if (m->rewrite)
+        event_del(m->rewrite);
     m->on_log = NULL;
     env_each(m, let_go, NULL);
     priv_link_free(m->priv);

@@ -173,6 +173,8 @@ void on_settle(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct manager *m = arg;
+    if (!m->priv)
+        return; // stopped
     operations_attach(m);
     while (m->queue) {
         struct env *e = m->queue;

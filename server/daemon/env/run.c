@@ -18,9 +18,11 @@
 #include "env/measure.h"
 #include "env/spawn.h"
 
-#define QUIT_MS       2000 // for envvm to end after QUIT
-#define KILL_AGAIN_MS 5000
-#define LASTING_NS    10000000000ull // a run this long ends a row of failures
+#define QUIT_MS         2000 // for envvm to end after QUIT
+#define KILL_AGAIN_MS   5000
+#define STREAM_EVERY_NS 1000000000ull  // a guest connects so often,
+#define STREAM_BURST    8              // after so many at once
+#define LASTING_NS      10000000000ull // a run this long ends a row of failures
 
 // --- starting ---
 
@@ -42,6 +44,7 @@ void run_spawn(struct env *e)
     reason_clear(&e->outcome_reason);
     e->stop_step = STOP_NONE;
     e->overdue = false;
+    e->stream_tokens_ns = 0;
     e->has_exit_status = false;
     e->software[0] = '\0';
     e->pid = 0;
@@ -102,13 +105,26 @@ static void on_session_closed(void *arg, const char *reason)
 
 static const struct session_cb session_callbacks = {on_session_ready, on_session_closed};
 
+// A token bucket kept as one time: connecting moves it on by the cost of one, it lags behind now by a burst
+// at most.
+static bool stream_allowed(struct env *e)
+{
+    const uint64_t now = io_monotonic_ns(), burst_ns = STREAM_BURST * STREAM_EVERY_NS;
+    const uint64_t full = now > burst_ns ? now - burst_ns : 0;
+    const uint64_t at = e->stream_tokens_ns > full ? e->stream_tokens_ns : full;
+    if (at + STREAM_EVERY_NS > now)
+        return false;
+    e->stream_tokens_ns = at + STREAM_EVERY_NS;
+    return true;
+}
+
 static void on_vm_stream(void *arg, uint32_t guest_port, uint32_t host_port, int fd_in)
 {
     (void)guest_port;
     struct env *e = arg;
     _cleanup_close_ int fd = fd_in; // closing it resets the guest's connection
     struct err err;
-    if (host_port != AGENT_VSOCK_PORT)
+    if (host_port != AGENT_VSOCK_PORT || !stream_allowed(e))
         return;
     if (e->session) {
         session_close(e->session);
