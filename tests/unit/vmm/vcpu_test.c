@@ -504,6 +504,30 @@ static void the_kernel_is_not_interrupted_outside_its_text(void **state)
     assert_not_interrupted(r, PROGRAM_CODE);
 }
 
+static void a_running_guest_is_late_once_its_wake_time_has_passed(void **state)
+{
+    struct rig *r = *state;
+    put(r, PROGRAM_CODE, guest_spin, guest_spin_end);
+    start_at(r, PROGRAM_CODE);
+    wait_until(data32(r, 0), 1);
+    assert_false(vcpu_is_late(&r->vcpu, io_monotonic_ns())); // it wants none
+    __atomic_store_n(&r->shared->wake_ns, 1000, __ATOMIC_RELAXED);
+    assert_false(vcpu_is_late(&r->vcpu, 999));
+    assert_true(vcpu_is_late(&r->vcpu, 1000));
+    vcpu_stop(&r->vcpu);
+    assert_false(vcpu_is_late(&r->vcpu, 1000));
+}
+
+static void an_idle_guest_is_never_late(void **state)
+{
+    struct rig *r = *state;
+    *data32(r, 8) = 1;
+    put(r, KERNEL_CODE, guest_idle_rounds, guest_idle_rounds_end);
+    start_at(r, KERNEL_CODE);
+    wait_idle(r);
+    assert_false(vcpu_is_late(&r->vcpu, UINT64_MAX));
+}
+
 // ---- stopping ----
 
 static void a_spinning_guest_can_be_stopped(void **state)
@@ -569,6 +593,8 @@ int main(void)
         CASE(upcalls_leave_a_computation_alone),
         CASE(the_kernels_text_is_not_interrupted),
         CASE(the_kernel_is_not_interrupted_outside_its_text),
+        CASE(a_running_guest_is_late_once_its_wake_time_has_passed),
+        CASE(an_idle_guest_is_never_late),
         CASE(a_spinning_guest_can_be_stopped),
         CASE(an_idle_guest_can_be_stopped),
     };
