@@ -10,7 +10,8 @@
 struct mediator {
     struct policy *policies[MEDIATOR_POLICIES_KEPT]; // the one in force first, then newest first
     struct buckets *buckets;
-    struct records *records;
+    struct records *refused, *accepted; // apart: the many that pass must not push out the few that do not
+    uint64_t sequence;
     struct mediator_stats stats;
 };
 
@@ -19,9 +20,10 @@ struct mediator *mediator_new(size_t records, size_t buckets)
     struct mediator *m = calloc(1, sizeof *m);
     if (!m)
         return NULL;
-    m->records = records_new(records ? records : MEDIATOR_RECORDS_DEFAULT);
+    m->refused = records_new(records ? records : MEDIATOR_RECORDS_DEFAULT);
+    m->accepted = records_new(records ? records : MEDIATOR_RECORDS_DEFAULT);
     m->buckets = buckets_new(buckets ? buckets : MEDIATOR_BUCKETS_DEFAULT);
-    if (m->records && m->buckets)
+    if (m->refused && m->accepted && m->buckets)
         return m;
     mediator_free(m);
     return NULL;
@@ -34,7 +36,8 @@ void mediator_free(struct mediator *m)
     for (size_t i = 0; i < MEDIATOR_POLICIES_KEPT; i++)
         policy_unref(m->policies[i]);
     buckets_free(m->buckets);
-    records_free(m->records);
+    records_free(m->refused);
+    records_free(m->accepted);
     free(m);
 }
 
@@ -91,14 +94,27 @@ void mediator_record(struct mediator *m, const struct id *message, uint64_t real
                      const struct mediate_question *q, const struct mediate_decision *d,
                      enum receipt_code told)
 {
-    const struct mediate_record view = {
-        .message = *message, .realtime_ms = realtime_ms, .question = *q, .decision = *d, .told = told};
-    records_add(m->records, &view);
+    const struct mediate_record view = {.sequence = ++m->sequence,
+                                        .message = *message,
+                                        .realtime_ms = realtime_ms,
+                                        .question = *q,
+                                        .decision = *d,
+                                        .told = told};
+    records_add(told == RECEIPT_ACCEPTED ? m->accepted : m->refused, &view);
 }
 
 const struct mediate_record *mediator_find(const struct mediator *m, const struct id *message, size_t nth)
 {
-    return records_find(m->records, message, nth);
+    const struct records *from[2] = {m->refused, m->accepted};
+    size_t at[2] = {0, 0};
+    for (;; nth--) {
+        const struct mediate_record *r[2] = {records_find(from[0], message, at[0]),
+                                             records_find(from[1], message, at[1])};
+        size_t newer = !r[0] || (r[1] && r[1]->sequence > r[0]->sequence);
+        if (!r[newer] || nth == 0)
+            return r[newer];
+        at[newer]++;
+    }
 }
 
 static const struct policy *find_policy(const struct mediator *m, uint64_t revision)
@@ -137,5 +153,5 @@ void mediator_explain(const struct mediator *m, const struct mediate_question *q
 void mediator_stats(const struct mediator *m, struct mediator_stats *ret)
 {
     *ret = m->stats;
-    ret->records = records_count(m->records);
+    ret->records = records_count(m->refused) + records_count(m->accepted);
 }

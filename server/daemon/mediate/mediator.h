@@ -11,9 +11,10 @@
 
 struct mediator;
 
-// records: how many decisions are remembered. When full, the oldest one of the tenant with the most goes, so
-// a flood pushes out its own tenant's. buckets: how many (rule, source, target) rates are tracked at once;
-// when none is free the message is refused as rate-limited. 0 means the default. NULL: no memory.
+// records: how many refusals are remembered, and how many acceptances. When full, the oldest one of the
+// tenant with the most goes, so a flood pushes out its own tenant's. buckets: how many (rule, source, target)
+// rates are tracked at once; when none is free the message is refused as rate-limited. 0 means the default.
+// NULL: no memory.
 struct mediator *mediator_new(size_t records, size_t buckets);
 void mediator_free(struct mediator *m);
 
@@ -36,6 +37,7 @@ void mediator_record(struct mediator *m, const struct id *message, uint64_t real
 
 // A remembered decision. Views into the record: valid until the next mediator_record().
 struct mediate_record {
+    uint64_t sequence; // later decisions have larger ones
     struct id message;
     uint64_t realtime_ms;
     struct mediate_question question;

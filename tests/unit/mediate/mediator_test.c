@@ -233,6 +233,21 @@ static void a_flood_pushes_out_its_own_tenants_records_first(void **state)
         assert_non_null(find(i, 0));
 }
 
+static void what_passes_does_not_push_out_what_was_refused(void **state)
+{
+    (void)state;
+    put_in_force("* * * deny", 1);
+    record(1, "acme", 1);
+    put_in_force("* * * allow", 2);
+    for (unsigned i = 0; i < 100; i++)
+        record(1000 + i, "acme", i);
+    assert_int_equal(find(1, 0)->told, RECEIPT_DENIED);
+    record(1, "acme", 2);
+    assert_int_equal(find(1, 0)->told, RECEIPT_ACCEPTED);
+    assert_int_equal(find(1, 1)->told, RECEIPT_DENIED);
+    assert_null(find(1, 2));
+}
+
 static void records_with_long_questions_are_bounded_by_bytes(void **state)
 {
     (void)state;
@@ -319,6 +334,7 @@ int main(void)
         TEST(decisions_of_one_id_are_found_newest_first),
         TEST(the_record_is_bounded_and_loses_the_oldest),
         TEST(a_flood_pushes_out_its_own_tenants_records_first),
+        TEST(what_passes_does_not_push_out_what_was_refused),
         TEST(records_with_long_questions_are_bounded_by_bytes),
         TEST(a_refusal_is_explained_by_its_rule_and_the_nearest_that_allows),
         TEST(an_acceptance_is_explained_by_its_rule_alone),
