@@ -52,6 +52,11 @@ snippet read_unmapped
     mov (%rdi), %rax
 end read_unmapped
 
+snippet read_file_page
+    mov 0x400000, %eax
+    exit_with 0
+end read_file_page
+
 snippet write_page_table
     movl $0, 0x1000
 end write_page_table

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -43,6 +44,7 @@ _Static_assert(CELL_SHARED_GPA == 0xf000 && offsetof(struct cell_shared, pending
 SNIPPET(exit_42);
 SNIPPET(write_null);
 SNIPPET(read_unmapped);
+SNIPPET(read_file_page);
 SNIPPET(write_page_table);
 SNIPPET(jump_null);
 SNIPPET(undefined_opcode);
@@ -317,6 +319,21 @@ static void an_access_to_no_device_is_reported(void **state)
                  "read of 0xd0100000, where neither memory nor a device is", "in the program");
 }
 
+static void a_file_cut_off_under_the_guest_is_reported(void **state)
+{
+    struct rig *r = *state;
+    int fd = memfd_create("program", MFD_CLOEXEC);
+    assert_int_equal(ftruncate(fd, 0x1000), 0);
+    void *at = guest_memory_at(&r->mem, 0x400000, 0x1000);
+    assert_ptr_equal(mmap(at, 0x1000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, 0), at);
+    assert_int_equal(ftruncate(fd, 0), 0);
+    close(fd);
+    const struct outcome *o = RUN(r, PROGRAM_CODE, read_file_page);
+    assert_int_equal(o->state, VMCTL_FAILED);
+    assert_int_equal(o->cause, VMCTL_CAUSE_MEMORY);
+    assert_non_null(strstr(o->reason, "a file that is mapped into it was cut off"));
+}
+
 static void a_fault_without_gates_is_a_triple_fault(void **state)
 {
     struct rig *r = *state;
@@ -581,6 +598,7 @@ int main(void)
         CASE(a_breakpoint_is_reported),
         CASE(a_halt_is_a_protection_fault),
         CASE(an_access_to_no_device_is_reported),
+        CASE(a_file_cut_off_under_the_guest_is_reported),
         CASE(a_fault_without_gates_is_a_triple_fault),
         CASE(a_system_call_goes_to_the_kernel_and_back),
         CASE(vector_registers_survive_an_exit),
