@@ -185,6 +185,8 @@ bool virtio_device_serve(struct virtio_device *dev, unsigned queue, unsigned bud
         enum virtio_served served = serve(dev, &chain, &written);
         if (!virtio_device_live(dev))
             return false;
+        if (served == VIRTIO_TAKEN)
+            continue;
         if (served != VIRTIO_SERVED) {
             ring_unpop(ring);
             return served == VIRTIO_PARTLY;

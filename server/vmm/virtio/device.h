@@ -4,8 +4,9 @@
 // machine.
 //
 // Threads: a device's own code runs on the I/O thread. Transports call transport.h's functions from vCPU
-// threads; those touch only what is in struct virtio_device, under its lock. A reset stops the rings at once;
-// the device's own clean-up (ops->reset) follows on the I/O thread, before it does anything else.
+// threads; those touch only what is in struct virtio_device, under its lock. A reset stops the rings, and
+// what the device does in the background (ops->quiesce), at once; its own clean-up (ops->reset) follows on
+// the I/O thread, before it does anything else.
 #pragma once
 
 #include <pthread.h>
@@ -36,7 +37,8 @@ struct virtio_machine {
     void *arg;
 };
 
-// A kind of device. All functions are called on the I/O thread with the lock held, except config_write.
+// A kind of device. All functions are called on the I/O thread with the lock held, except quiesce and
+// config_write.
 struct virtio_device_ops {
     const char *name;
     uint32_t id; // virtio 1.2, section 5
@@ -45,6 +47,10 @@ struct virtio_device_ops {
     uint64_t features; // offered, VIRTIO_VERSION_1 included
     // Serves a queue, bounded. True when work remains: it is called again in a later round.
     bool (*process)(struct virtio_device *dev, unsigned queue);
+    // Any thread, with the lock held: a reset begins, the rings are disabled already. When this returns
+    // nothing of the device touches guest memory any more, for the driver may use it for something else at
+    // once. May block as long as that takes. NULL: nothing does so beyond a round.
+    void (*quiesce)(struct virtio_device *dev);
     // Back to the state after creation; the rings are disabled already.
     void (*reset)(struct virtio_device *dev);
     // Decides which back-end events are armed. The last thing of every round. May be NULL.
@@ -122,6 +128,7 @@ enum virtio_served {
     VIRTIO_SERVED,  // done: it is published with *ret_written bytes
     VIRTIO_BLOCKED, // the back end takes no more now: it stays in the queue until the device looks again by
                     // itself
+    VIRTIO_TAKEN,   // the device publishes it itself, later
     VIRTIO_PARTLY, // this round's work is spent within the request: it stays in the queue and is popped again
 };
 typedef enum virtio_served virtio_serve(struct virtio_device *dev, const struct ring_chain *chain,

@@ -1,6 +1,6 @@
 // Owns the device status: the only writer of state and status register. Called by device.c (what the device
-// found) and transport.c (what the driver wrote), with the device's lock held, on any thread; never runs a
-// device's own code.
+// found) and transport.c (what the driver wrote), with the device's lock held, on any thread; runs none of a
+// device's own code but quiesce.
 #include "virtio/status.h"
 
 #include <linux/virtio_config.h>
@@ -72,6 +72,8 @@ static bool reset(struct virtio_device *dev, const char *why)
 {
     (void)why;
     stop_rings(dev);
+    if (dev->ops->quiesce)
+        dev->ops->quiesce(dev);
     for (unsigned i = 0; i < dev->ops->n_queues; i++)
         dev->queues[i].config = (struct ring_config){0};
     dev->status = 0;
