@@ -45,3 +45,17 @@ int pages_get(struct cli *cli, const char *path, json_t **ret_items)
     *ret_items = all;
     return 0;
 }
+
+int pages_show(struct cli *cli, const char *path, const struct format_column *columns, size_t n_columns)
+{
+    json_t *items;
+    int rc = pages_get(cli, path, &items);
+    if (rc != 0)
+        return rc;
+    if (cli->json)
+        format_json(items);
+    else
+        format_table(items, columns, n_columns);
+    json_decref(items);
+    return 0;
+}

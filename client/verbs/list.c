@@ -35,14 +35,5 @@ int verb_list(struct cli *cli, int argc, char **argv)
         return cli_fail(cli, CLI_USAGE, "--selector is too long");
     if (selector)
         snprintf(path + strlen(path), sizeof path - strlen(path), "?selector=%s", query);
-    json_t *items;
-    rc = pages_get(cli, path, &items);
-    if (rc != 0)
-        return rc;
-    if (cli->json)
-        format_json(items);
-    else
-        format_table(items, columns, sizeof columns / sizeof columns[0]);
-    json_decref(items);
-    return 0;
+    return pages_show(cli, path, columns, sizeof columns / sizeof columns[0]);
 }

@@ -18,16 +18,7 @@ static const struct format_column columns[] = {
 
 static int tenant_list(struct cli *cli)
 {
-    json_t *items;
-    int rc = pages_get(cli, "/v1/tenants", &items);
-    if (rc != 0)
-        return rc;
-    if (cli->json)
-        format_json(items);
-    else
-        format_table(items, columns, sizeof columns / sizeof columns[0]);
-    json_decref(items);
-    return 0;
+    return pages_show(cli, "/v1/tenants", columns, sizeof columns / sizeof columns[0]);
 }
 
 static int done(struct cli *cli, int rc, struct api_reply *reply, const char *name, const char *what)
