@@ -59,7 +59,7 @@ static int read_header(const struct block_overlay_options *options, struct overl
     ssize_t n = pread(options->file_fd, untrusted_bytes, sizeof untrusted_bytes, 0);
     if (n < 0)
         return err_errno(err, -errno, "overlay: read the header");
-    struct overlay_header header;
+    struct overlay_header header = {0};
     int rc = overlay_header_parse(untrusted_bytes, (size_t)n, (uint64_t)file, &header, err);
     if (rc < 0)
         return rc;
@@ -84,7 +84,7 @@ static int read_bits(int fd, struct overlay_map *map, uint64_t bytes, struct err
 int overlay_file_load(const struct block_overlay_options *options, struct overlay_header *ret_header,
                       struct overlay_map *ret_map, struct err *err)
 {
-    struct overlay_header header;
+    struct overlay_header header = {0};
     struct overlay_map map;
     int rc = read_header(options, &header, err);
     if (rc < 0)

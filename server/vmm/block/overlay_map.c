@@ -8,7 +8,7 @@
 #include "block/overlay_format.h"
 
 #define RUN_PAGES_MAX 256u
-#define PAGE_BLOCKS   (8u * OVERLAY_PAGE_BYTES)
+#define PAGE_BLOCKS   (8ull * OVERLAY_PAGE_BYTES)
 
 enum { PAGE_CLEAN = 0, PAGE_DIRTY = 1, PAGE_STAGED = 2 }; // bits: a staged page can become dirty again
 

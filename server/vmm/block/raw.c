@@ -153,6 +153,6 @@ int block_raw_open(struct block_backend **ret, int fd, bool read_only, struct er
                                           .block_bytes = RAW_BLOCK_BYTES,
                                           .read_only = read_only};
     raw->fd = fd;
-    *ret = &raw->backend;
+    *ret = (struct block_backend *)raw;
     return 0;
 }

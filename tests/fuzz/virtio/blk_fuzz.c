@@ -9,15 +9,15 @@
 #include "block/overlay.h"
 #include "program.h"
 
-#define IMAGE_BYTES (24u * 1024u)
-#define DISK_BYTES  (32u * 1024u)
+#define IMAGE_BYTES 24576u
+#define DISK_BYTES  32768u
 
 static int image;
 
 static void host(uint8_t what, const uint8_t *bytes, uint8_t n)
 {
     (void)bytes;
-    if (ftruncate(image, what & 1 ? n * 64 : (off_t)IMAGE_BYTES) < 0)
+    if (ftruncate(image, what & 1 ? (off_t)n * 64 : (off_t)IMAGE_BYTES) < 0)
         abort();
 }
 

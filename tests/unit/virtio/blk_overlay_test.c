@@ -13,7 +13,7 @@
 
 #define DISK_BYTES (3u << 20)
 #define BASE_BYTES ((2u << 20) + 1000u) // ends within a sector
-#define BLOCK      4096u
+#define BLOCK      4096ull
 #define SEED       11u
 #define LOG_MAX    16u
 

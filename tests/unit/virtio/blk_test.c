@@ -11,10 +11,12 @@
 #include <unistd.h>
 
 #include "blk_fixture.h"
+#include "block/engine.h"
 #include "block/raw.h"
 #include "common/io.h"
 
 #define DISK_BYTES (4u << 20)
+#define SECTOR     512ull
 #define SEED       7u
 
 static struct blk_fixture f;
@@ -84,7 +86,7 @@ static void a_read_gets_the_files_bytes(void **state)
     uint32_t used;
     assert_int_equal(blk_do(&f, VIRTIO_BLK_T_IN, 3, NULL, 0, got, sizeof got, &used), VIRTIO_BLK_S_OK);
     for (size_t i = 0; i < sizeof got; i++)
-        assert_int_equal(got[i], blk_pattern(SEED, 3 * 512 + i));
+        assert_int_equal(got[i], blk_pattern(SEED, 3 * SECTOR + i));
     assert_int_equal(used, sizeof got + 1);
     assert_int_equal(virtio_blk_counters(f.blk).reads, 1);
     assert_int_equal(virtio_blk_counters(f.blk).read_bytes, sizeof got);
@@ -98,7 +100,7 @@ static void a_write_reaches_the_file(void **state)
     memset(data, 0xa5, sizeof data);
     assert_int_equal(blk_do(&f, VIRTIO_BLK_T_OUT, 9, data, sizeof data, NULL, 0, &used), VIRTIO_BLK_S_OK);
     assert_int_equal(used, 1);
-    assert_file_has(9 * 512, data, sizeof data);
+    assert_file_has(9 * SECTOR, data, sizeof data);
     assert_int_equal(virtio_blk_counters(f.blk).written_bytes, sizeof data);
     assert_int_equal(blk_do(&f, VIRTIO_BLK_T_FLUSH, 0, NULL, 0, NULL, 0, NULL), VIRTIO_BLK_S_OK);
     assert_int_equal(virtio_blk_counters(f.blk).flushes, 1);
@@ -119,7 +121,7 @@ static void framing_is_the_drivers_own_affair(void **state)
     driver_push(&f.driver, 0, write, 4);
     driver_kick(&f.driver, 0);
     assert_true(driver_wait_used(&f.driver, 0, &head, &used));
-    assert_file_has(5 * 512, request + 16, 1024);
+    assert_file_has(5 * SECTOR, request + 16, 1024);
     // Data and status in one buffer, then cut in the middle of both.
     ((struct virtio_blk_outhdr *)driver_at(&f.driver, gpa, 16))->type = VIRTIO_BLK_T_IN;
     const struct driver_buffer read[] = {{gpa, 16, false}, {in, 700, true}, {in + 700, 325, true}};
@@ -162,11 +164,11 @@ static void discard_and_write_zeroes_leave_zeros(void **state)
     (void)state;
     static const uint8_t zeros[4096];
     assert_int_equal(blk_do_range(&f, VIRTIO_BLK_T_DISCARD, 8, 8, 0), VIRTIO_BLK_S_OK);
-    assert_file_has(8 * 512, zeros, 4096);
+    assert_file_has(8 * SECTOR, zeros, 4096);
     assert_int_equal(blk_do_range(&f, VIRTIO_BLK_T_WRITE_ZEROES, 33, 3, 0), VIRTIO_BLK_S_OK);
-    assert_file_has(33 * 512, zeros, 3 * 512);
+    assert_file_has(33 * SECTOR, zeros, 3 * SECTOR);
     assert_int_equal(blk_do_range(&f, VIRTIO_BLK_T_WRITE_ZEROES, 64, 8, 1), VIRTIO_BLK_S_OK);
-    assert_file_has(64 * 512, zeros, 4096);
+    assert_file_has(64 * SECTOR, zeros, 4096);
     assert_int_equal(blk_do_range(&f, VIRTIO_BLK_T_DISCARD, 8, 8, 1), VIRTIO_BLK_S_UNSUPP);
     assert_int_equal(virtio_blk_counters(f.blk).zeroes, 2);
 }
@@ -191,14 +193,14 @@ static void a_full_queue_of_requests_is_all_served(void **state)
         struct blk_request_at at[4];
         f.driver.heap = DRIVER_HEAP_GPA;
         for (unsigned i = 0; i < 4; i++)
-            at[i] = blk_push(&f, VIRTIO_BLK_T_IN, 8 * i + round, NULL, 0, 4096);
+            at[i] = blk_push(&f, VIRTIO_BLK_T_IN, 8ull * i + round, NULL, 0, 4096);
         driver_kick(&f.driver, 0);
         for (unsigned i = 0; i < 4; i++)
             assert_true(driver_wait_used(&f.driver, 0, &head, &used));
         for (unsigned i = 0; i < 4; i++) {
             const uint8_t *data = driver_at(&f.driver, at[i].data, 4096);
             assert_int_equal(blk_status(&f, &at[i]), VIRTIO_BLK_S_OK);
-            assert_int_equal(data[4095], blk_pattern(SEED, 512ull * (8 * i + round) + 4095));
+            assert_int_equal(data[4095], blk_pattern(SEED, SECTOR * (8 * i + round) + 4095));
         }
     }
 }
@@ -245,7 +247,7 @@ static void after_a_reset_nothing_touches_the_guest(void **state)
         uint8_t was[4][4096];
         f.driver.heap = DRIVER_HEAP_GPA;
         for (unsigned i = 0; i < 4; i++)
-            at[i] = blk_push(&f, VIRTIO_BLK_T_IN, 8 * (round + i), NULL, 0, 4096);
+            at[i] = blk_push(&f, VIRTIO_BLK_T_IN, 8ull * (round + i), NULL, 0, 4096);
         driver_kick(&f.driver, 0);
         if (round % 2)
             usleep(20 * round);
@@ -305,6 +307,28 @@ static void a_second_writer_is_refused(void **state)
     close(other);
 }
 
+static void on_ended(void *arg, struct block_task *task, int result)
+{
+    (void)arg, (void)task, (void)result;
+}
+
+static void the_ring_does_nothing_but_a_disks_work(void **state)
+{
+    (void)state;
+    struct err err;
+    struct block_engine engine;
+    struct io_uring_cqe *cqe;
+    struct block_backend *backend = raw(true);
+    assert_int_equal(engine_init(&engine, backend, on_ended, NULL, &err), 0);
+    io_uring_prep_openat(io_uring_get_sqe(&engine.ring), AT_FDCWD, "/", O_RDONLY | O_DIRECTORY, 0);
+    io_uring_submit(&engine.ring);
+    assert_int_equal(io_uring_wait_cqe(&engine.ring, &cqe), 0);
+    assert_int_equal(cqe->res, -EACCES);
+    io_uring_cqe_seen(&engine.ring, cqe);
+    engine_done(&engine);
+    block_close(backend);
+}
+
 static void what_is_no_disk_is_refused(void **state)
 {
     (void)state;
@@ -343,6 +367,7 @@ int main(void)
         BARE(without_flush_a_write_is_flushed_before_it_completes),
         BARE(the_rate_limit_holds_requests_back),
         STARTED(a_second_writer_is_refused),
+        BARE(the_ring_does_nothing_but_a_disks_work),
         BARE(what_is_no_disk_is_refused),
     };
     return cmocka_run_group_tests_name("virtio/blk", tests, NULL, NULL);
