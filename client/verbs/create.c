@@ -70,9 +70,11 @@ static int build_body(struct cli *cli, const struct create *c, const char *name,
 {
     json_t *spec = json_pack("{s:s, s:b, s:[]}", "kind", "cell", "run", c->start, "args");
     json_t *env = json_object();
+    const char *slash = strrchr(c->program, '/');
     json_t *labels = json_object();
     *ret_body = json_pack("{s:s, s:o, s:o}", "name", name, "labels", labels, "spec", spec);
     json_object_set_new(spec, "env", env);
+    json_object_set_new(spec, "argv0", json_string(slash ? slash + 1 : c->program));
     for (int i = 0; i < n_args; i++)
         if (json_array_append_new(json_object_get(spec, "args"), json_string(args[i])) < 0)
             return cli_fail(cli, CLI_USAGE, "argument %d is not valid UTF-8", i + 1);

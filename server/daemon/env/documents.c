@@ -88,7 +88,8 @@ static const struct json_field env_spec_fields[] = {
      .max = 128,
      .check = check_digest},
     {.name = "archive", .kind = JSON_FIELD_STRING, .min = 1, .max = 128, .check = check_digest},
-    // argv[0] is the environment's name.
+    // Many programs look at it: busybox takes it for the applet.
+    {.name = "argv0", .kind = JSON_FIELD_STRING, .min = 1, .max = ENV_VALUE_MAX},
     {.name = "args",
      .kind = JSON_FIELD_STRINGS,
      .min = 0,
@@ -203,6 +204,7 @@ void doc_read_spec(const json_t *environment, struct env_spec *ret)
     *ret = (struct env_spec){
         .program = json_get_string(spec, "program", ""),
         .archive = json_get_string(spec, "archive", NULL),
+        .argv0 = json_get_string(spec, "argv0", NULL),
         .args = json_object_get(spec, "args"),
         .env = json_object_get(spec, "env"),
         .memory_mib = (uint32_t)json_get_integer(spec, "memory_mib", MEMORY_MIB_DEFAULT),

@@ -38,7 +38,8 @@ enum env_restart { ENV_RESTART_NEVER, ENV_RESTART_ON_FAILURE, ENV_RESTART_ALWAYS
 struct env_spec {
     const char *program; // "sha256:…"
     const char *archive; // or NULL
-    const json_t *args;  // array of strings, or NULL
+    const char *argv0;   // or NULL: the environment's name
+    const json_t *args;  // after argv[0]: array of strings, or NULL
     const json_t *env;   // object of strings, or NULL
     uint32_t memory_mib;
     uint32_t cpu_weight;

@@ -89,7 +89,7 @@ int measure_environment(const char *kernel_digest, const char *name, const struc
     add(md, spec->program);
     add(md, spec->archive ? spec->archive : "");
     add_count(md, json_array_size(spec->args) + 1);
-    add(md, name);
+    add(md, spec->argv0 ? spec->argv0 : name);
     json_array_foreach(spec->args, i, arg) add(md, json_string_value(arg));
     int rc = add_variables(md, spec->env);
     if (rc == 0)

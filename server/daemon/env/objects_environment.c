@@ -111,7 +111,7 @@ static int check_image_type(const struct store *store, const char *digest, const
 // Arguments and variables as the guest gets them, with their NULs.
 static size_t args_bytes(const char *name, const struct env_spec *spec)
 {
-    size_t total = strlen(name) + 1, i;
+    size_t total = strlen(spec->argv0 ? spec->argv0 : name) + 1, i;
     json_t *each;
     const char *key;
     json_array_foreach(spec->args, i, each) total += json_string_length(each) + 1;

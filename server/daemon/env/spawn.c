@@ -78,7 +78,7 @@ static void describe(struct env *e, struct vmctl_config *c)
     c->prefix = IPAM_PREFIX;
     c->log_bytes_per_s = config->log_bytes_per_s;
     c->log_burst_bytes = config->log_burst_bytes;
-    c->args[c->n_args++] = VIEW(e->name);
+    c->args[c->n_args++] = VIEW(e->spec.argv0 ? e->spec.argv0 : e->name);
     json_array_foreach(e->spec.args, i, arg) c->args[c->n_args++] = VIEW(json_string_value(arg));
 }
 
