@@ -15,7 +15,7 @@ static bool label_is(const json_t *labels, const char *key, size_t key_len, cons
 {
     const char *have_key;
     json_t *have;
-    json_object_foreach((json_t *)(uintptr_t)labels, have_key, have)
+    json_object_foreach((json_t *)labels, have_key, have)
     {
         if (strlen(have_key) != key_len || memcmp(have_key, key, key_len) != 0)
             continue;

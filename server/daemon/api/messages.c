@@ -56,7 +56,7 @@ static const char *check_header(const char *key, const char *text, size_t len)
     return n > 0 && n <= ENVELOPE_HEADER_NAME_MAX ? NULL : "a header's name has 1 to 63 bytes";
 }
 
-#define BODY_TEXT_MAX (API_BODY_MAX * 2)
+#define BODY_TEXT_MAX ((int64_t)API_BODY_MAX * 2) // base64 and escapes take room
 static const struct json_field message_fields[] = {
     {.name = "to", .kind = JSON_FIELD_STRING, .required = true, .max = 256, .check = check_address},
     {.name = "subject", .kind = JSON_FIELD_STRING, .required = true, .max = 256, .check = check_subject},
@@ -165,7 +165,7 @@ static void fill_headers(struct envelope *e, const json_t *headers)
 {
     const char *name;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)headers, name, value)
+    json_object_foreach((json_t *)headers, name, value)
     {
         e->headers[e->n_headers++] = (struct envelope_header){
             view_of(name), {(const uint8_t *)json_string_value(value), json_string_length(value)}};

@@ -59,16 +59,16 @@ int images_new(struct event_base *base, const char *folder, struct images **ret,
     _cleanup_close_ int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return err_errno(err, -errno, "open the folder %s", folder);
-    _cleanup_free_ struct images *images = calloc(1, sizeof *images);
-    struct file_worker *worker = file_worker_new(base);
-    if (!images || !worker) {
-        file_worker_free(worker);
+    struct images *images = calloc(1, sizeof *images);
+    if (images)
+        images->worker = file_worker_new(base);
+    if (!images || !images->worker) {
+        free(images);
         return err_set(err, -ENOMEM, "no memory for the image folder's worker");
     }
     remove_leftovers(fd);
     images->dir_fd = take_fd(&fd);
-    images->worker = worker;
-    *ret = take_ptr(images);
+    *ret = images;
     return 0;
 }
 

@@ -444,8 +444,8 @@ void manager_stop_all(struct manager *m, uint32_t timeout_ms, void (*done)(void 
     m->stopping_all = true;
     m->on_stopped = done;
     m->on_stopped_arg = arg;
-    event_add(m->stop_timer,
-              &(struct timeval){.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000});
+    event_add(m->stop_timer, &(struct timeval){.tv_sec = timeout_ms / 1000,
+                                               .tv_usec = (suseconds_t)(timeout_ms % 1000) * 1000});
     env_each(m, start_again_later, NULL);
     event_active(m->settle, EV_TIMEOUT, 0);
 }

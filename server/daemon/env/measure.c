@@ -10,7 +10,7 @@
 
 #include "common/cleanup.h"
 
-#define CHUNK 65536
+#define CHUNK 16384
 
 static void finish(EVP_MD_CTX *md, char ret_digest[DOC_DIGEST_CAP])
 {
@@ -68,7 +68,7 @@ static int add_variables(EVP_MD_CTX *md, const json_t *env)
     json_t *value;
     if (!keys)
         return -ENOMEM;
-    json_object_foreach((json_t *)(uintptr_t)env, key, value) keys[i++] = key;
+    json_object_foreach((json_t *)env, key, value) keys[i++] = key;
     qsort(keys, n, sizeof *keys, by_text);
     add_count(md, n);
     for (i = 0; i < n; i++)
@@ -100,13 +100,13 @@ int measure_environment(const char *kernel_digest, const char *name, const struc
 
 int measure_file(int fd, char ret_digest[DOC_DIGEST_CAP])
 {
-    _cleanup_free_ char *data = malloc(CHUNK);
-    EVP_MD_CTX *md = data ? begin() : NULL;
+    char data[CHUNK];
+    EVP_MD_CTX *md = begin();
     if (!md)
         return -ENOMEM;
     off_t at = 0;
     ssize_t n;
-    while ((n = pread(fd, data, CHUNK, at)) > 0) {
+    while ((n = pread(fd, data, sizeof data, at)) > 0) {
         EVP_DigestUpdate(md, data, (size_t)n);
         at += n;
     }

@@ -115,7 +115,7 @@ static size_t args_bytes(const char *name, const struct env_spec *spec)
     json_t *each;
     const char *key;
     json_array_foreach(spec->args, i, each) total += json_string_length(each) + 1;
-    json_object_foreach((json_t *)(uintptr_t)spec->env, key, each) total +=
+    json_object_foreach((json_t *)spec->env, key, each) total +=
         strlen(key) + 1 + json_string_length(each) + 1;
     return total;
 }
@@ -239,10 +239,9 @@ int environment_create(const struct store *store, struct store_txn *txn, const c
         rc = operation_put_simple(txn, operation, tenant, name, "start", 1, why);
     if (rc < 0)
         return rc;
-    json_t *labels = json_object_get(request, "labels");
-    _cleanup_json_ json_t *doc = json_pack(
-        "{s:o, s:O, s:s, s:i, s:i}", "labels", labels ? json_incref(labels) : json_object(), "spec",
-        json_object_get(request, "spec"), "uid", uid_text, "host", host, "generation", spec.run ? 1 : 0);
+    _cleanup_json_ json_t *doc = json_pack("{s:o, s:O, s:s, s:i, s:i}", "labels", object_labels(request),
+                                           "spec", json_object_get(request, "spec"), "uid", uid_text, "host",
+                                           host, "generation", spec.run ? 1 : 0);
     rc = doc ? store_txn_expect(txn, key, 0) : -ENOMEM;
     if (rc == 0)
         rc = doc_put(txn, key, doc);
@@ -279,19 +278,19 @@ static int put_environment(struct store_txn *txn, const char *tenant, const char
 
 // What the change of a spec means for quota and references.
 static int account_change(const struct store *store, struct store_txn *txn, const char *tenant,
-                          const struct env_spec *old, const struct env_spec *new, struct refusal *why)
+                          const struct env_spec *before, const struct env_spec *after, struct refusal *why)
 {
     int rc = 0;
-    if (new->memory_mib != old->memory_mib) {
+    if (after->memory_mib != before->memory_mib) {
         _cleanup_json_ json_t *tenant_doc = tenant_expect(store, txn, tenant, why);
         rc = tenant_doc ? usage_add(store, txn, tenant, tenant_doc, 0,
-                                    (int64_t) new->memory_mib - old->memory_mib, why)
+                                    (int64_t)after->memory_mib - before->memory_mib, why)
                         : -ENOENT;
     }
     struct {
         const char *digest;
         int d;
-    } changes[] = {{new->program, 1}, {new->archive, 1}, {old->program, -1}, {old->archive, -1}};
+    } changes[] = {{after->program, 1}, {after->archive, 1}, {before->program, -1}, {before->archive, -1}};
     // A key changes once in a transaction: changes of the same image are added up first.
     for (size_t i = 0; i < ARRAY_LEN(changes); i++)
         for (size_t j = i + 1; changes[i].digest && j < ARRAY_LEN(changes); j++)
@@ -314,40 +313,26 @@ int environment_change(const struct store *store, struct store_txn *txn, const c
     int rc = refuse_deleting(tenant, name, doc, why);
     if (rc < 0)
         return rc;
-    _cleanup_json_ json_t *now =
-        json_pack("{s:s, s:O, s:O}", "name", name, "labels", json_object_get(doc, "labels"), "spec",
-                  json_object_get(doc, "spec"));
-    _cleanup_json_ json_t *merged = now ? json_merge_patch(now, patch) : NULL;
-    struct json_fault fault;
+    char what[WHAT_CAP];
+    what_of(what, tenant, name);
+    _cleanup_json_ json_t *merged =
+        object_patched(doc, name, patch, doc_environment_new_fields, doc_environment_new_n, what, why);
     if (!merged)
-        return txn_refuse(-ENOMEM, why);
-    if (json_check(merged, doc_environment_new_fields, doc_environment_new_n, &fault) < 0) {
-        rc = refuse(why, -EINVAL, 422, fault.code, "environment %s/%s: %s %s", tenant, name, fault.pointer,
-                    fault.text);
-        snprintf(why->member, sizeof why->member, "%s", fault.pointer);
-        return rc;
-    }
-    if (strcmp(json_get_string(merged, "name", ""), name) != 0)
-        return refuse(why, -EINVAL, 422, "invalid-member", "environment %s/%s: /name cannot be changed",
-                      tenant, name);
-    struct env_spec old, new;
-    doc_read_spec(doc, &old);
-    doc_read_spec(merged, &new);
+        return -EINVAL;
+    struct env_spec before, after;
+    doc_read_spec(doc, &before);
+    doc_read_spec(merged, &after);
     rc = check_spec(store, name, merged, why);
     if (rc == 0)
-        rc = account_change(store, txn, tenant, &old, &new, why);
-    if (rc < 0)
-        return rc;
-    _cleanup_json_ json_t *next = json_deep_copy(doc);
-    json_t *labels = json_object_get(merged, "labels");
-    if (!next)
-        return txn_refuse(-ENOMEM, why);
-    bool run = new.run;
-    json_t *spec = json_deep_copy(json_object_get(merged, "spec"));
-    json_object_set_new(spec, "run", json_boolean(old.run)); // set_run() compares with what was
+        rc = account_change(store, txn, tenant, &before, &after, why);
+    _cleanup_json_ json_t *next = rc == 0 ? json_deep_copy(doc) : NULL;
+    json_t *spec = next ? json_deep_copy(json_object_get(merged, "spec")) : NULL;
+    if (!spec)
+        return rc < 0 ? rc : txn_refuse(-ENOMEM, why);
+    json_object_set_new(spec, "run", json_boolean(before.run)); // set_run() compares with what was
     json_object_set_new(next, "spec", spec);
-    json_object_set_new(next, "labels", labels ? json_incref(labels) : json_object());
-    set_run(next, run, false);
+    json_object_set_new(next, "labels", object_labels(merged));
+    set_run(next, after.run, false);
     return put_environment(txn, tenant, name, next, why);
 }
 

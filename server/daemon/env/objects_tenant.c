@@ -60,12 +60,6 @@ static int net_free(const struct store *store, const struct ipam_pool *pool)
     return -1;
 }
 
-static json_t *labels_of(const json_t *request)
-{
-    json_t *labels = json_object_get(request, "labels");
-    return labels ? json_incref(labels) : json_object();
-}
-
 int tenant_create(const struct store *store, struct store_txn *txn, const struct ipam_pool *pool,
                   const json_t *request, struct refusal *why)
 {
@@ -88,7 +82,7 @@ int tenant_create(const struct store *store, struct store_txn *txn, const struct
     doc_key_net(key_net, (uint32_t)net);
     doc_key(key_usage, "usage/", name);
     json_t *spec = json_object_get(request, "spec");
-    _cleanup_json_ json_t *doc = json_pack("{s:o, s:o, s:i}", "labels", labels_of(request), "spec",
+    _cleanup_json_ json_t *doc = json_pack("{s:o, s:o, s:i}", "labels", object_labels(request), "spec",
                                            spec ? json_incref(spec) : json_object(), "net", net);
     _cleanup_json_ json_t *usage = json_pack("{s:i, s:i}", "environments", 0, "memory_mib", 0);
     _cleanup_json_ json_t *owner = json_pack("{s:s}", "tenant", name);
@@ -106,13 +100,35 @@ int tenant_create(const struct store *store, struct store_txn *txn, const struct
     return rc < 0 ? txn_refuse(rc, why) : 0;
 }
 
-// Labels and spec after the patch, as a request would say them, so that the same table holds for both.
-static json_t *patched(const json_t *doc, const json_t *patch, const char *name)
+json_t *object_patched(const json_t *doc, const char *name, const json_t *patch,
+                       const struct json_field *fields, size_t n_fields, const char *what,
+                       struct refusal *why)
 {
+    struct json_fault fault;
     _cleanup_json_ json_t *now =
         json_pack("{s:s, s:O, s:O}", "name", name, "labels", json_object_get(doc, "labels"), "spec",
                   json_object_get(doc, "spec"));
-    return now ? json_merge_patch(now, patch) : NULL;
+    _cleanup_json_ json_t *merged = now ? json_merge_patch(now, patch) : NULL;
+    if (!merged) {
+        txn_refuse(-ENOMEM, why);
+        return NULL;
+    }
+    if (json_check(merged, fields, n_fields, &fault) < 0) {
+        refuse(why, -EINVAL, 422, fault.code, "%s: %s %s", what, fault.pointer, fault.text);
+        snprintf(why->member, sizeof why->member, "%s", fault.pointer);
+        return NULL;
+    }
+    if (strcmp(json_get_string(merged, "name", ""), name) != 0) {
+        refuse(why, -EINVAL, 422, "invalid-member", "%s: /name cannot be changed", what);
+        return NULL;
+    }
+    return take_ptr(merged);
+}
+
+json_t *object_labels(const json_t *request)
+{
+    json_t *labels = json_object_get(request, "labels");
+    return labels ? json_incref(labels) : json_object();
 }
 
 int tenant_change(const struct store *store, struct store_txn *txn, const char *tenant, const json_t *patch,
@@ -127,19 +143,12 @@ int tenant_change(const struct store *store, struct store_txn *txn, const char *
     int rc = precondition_check(pre, store_get(store, key)->revision, what, why);
     if (rc < 0)
         return rc;
-    _cleanup_json_ json_t *merged = patched(doc, patch, tenant);
-    struct json_fault fault;
+    _cleanup_json_ json_t *merged =
+        object_patched(doc, tenant, patch, doc_tenant_new_fields, doc_tenant_new_n, what, why);
     if (!merged)
-        return txn_refuse(-ENOMEM, why);
-    if (json_check(merged, doc_tenant_new_fields, doc_tenant_new_n, &fault) < 0) {
-        rc = refuse(why, -EINVAL, 422, fault.code, "%s: %s %s", what, fault.pointer, fault.text);
-        snprintf(why->member, sizeof why->member, "%s", fault.pointer);
-        return rc;
-    }
-    if (strcmp(json_get_string(merged, "name", ""), tenant) != 0)
-        return refuse(why, -EINVAL, 422, "invalid-member", "%s: /name cannot be changed", what);
-    json_t *labels = json_object_get(merged, "labels"), *spec = json_object_get(merged, "spec");
-    json_object_set_new(doc, "labels", labels ? json_incref(labels) : json_object());
+        return -EINVAL;
+    json_t *spec = json_object_get(merged, "spec");
+    json_object_set_new(doc, "labels", object_labels(merged));
     json_object_set_new(doc, "spec", spec ? json_incref(spec) : json_object());
     rc = doc_put(txn, key, doc);
     return rc < 0 ? txn_refuse(rc, why) : 0;

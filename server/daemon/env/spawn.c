@@ -52,7 +52,7 @@ static int make_variables(const json_t *env, char *ret[VMCTL_ARGS_MAX], struct v
 {
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)env, key, value)
+    json_object_foreach((json_t *)env, key, value)
     {
         if (asprintf(&ret[c->n_env], "%s=%s", key, json_string_value(value)) < 0) {
             ret[c->n_env] = NULL;

@@ -158,7 +158,7 @@ static int check_map(const json_t *v, const struct json_field *f, const char *at
                              json_object_size(v));
     const char *key;
     json_t *each;
-    json_object_foreach((json_t *)(uintptr_t)v, key, each)
+    json_object_foreach((json_t *)v, key, each)
     {
         char where[JSON_POINTER_CAP];
         pointer_join(where, at, key);
@@ -199,7 +199,7 @@ static int check_object(const json_t *v, const struct json_field *fields, size_t
         return fault_invalid(fault, at, "must be an object");
     const char *name;
     json_t *member;
-    json_object_foreach((json_t *)(uintptr_t)v, name, member)
+    json_object_foreach((json_t *)v, name, member)
     {
         char where[JSON_POINTER_CAP];
         pointer_join(where, at, name);
@@ -254,7 +254,7 @@ json_t *json_merge_patch(const json_t *target, const json_t *patch)
     json_t *result = json_is_object(target) ? json_deep_copy(target) : json_object();
     const char *name;
     json_t *member;
-    json_object_foreach((json_t *)(uintptr_t)patch, name, member)
+    json_object_foreach((json_t *)patch, name, member)
     {
         if (json_is_null(member)) {
             json_object_del(result, name);

@@ -453,7 +453,7 @@ static void too_large_an_image_is_refused_in_time(void **state)
 
 static void print_log(struct daemon *d, const char *text)
 {
-    struct logring ring;
+    struct logring ring = {0};
     struct logring_span spans[2];
     struct err err;
     uint8_t raw[32];

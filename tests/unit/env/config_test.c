@@ -13,10 +13,10 @@
 
 static int read_args(struct config *c, struct err *err, const char *const *args)
 {
-    char *argv[ARGS_MAX + 2] = {(char *)(uintptr_t) "envd"};
+    char *argv[ARGS_MAX + 2] = {(char *)"envd"};
     int n = 1;
     for (; args[n - 1]; n++)
-        argv[n] = (char *)(uintptr_t)args[n - 1];
+        argv[n] = (char *)args[n - 1];
     err->text[0] = '\0';
     return config_read(n, argv, c, err);
 }

@@ -42,10 +42,10 @@ static void every_cell_is_as_designed(void **state)
             struct env_transition t = lifecycle_next((enum env_state)s, (enum env_event)e);
             snprintf(got, sizeof got, "%s %s: %s>%s", env_state_name((enum env_state)s),
                      env_event_name((enum env_event)e), action_letters[t.action], env_state_name(t.next));
-            snprintf(want, sizeof want, "%s %s: %s", env_state_name((enum env_state)s),
-                     env_event_name((enum env_event)e), expected[s][e][0] ? expected[s][e] : "error>");
-            if (!expected[s][e][0])
-                strcat(want, env_state_name((enum env_state)s));
+            const char *cell = expected[s][e][0] ? expected[s][e] : "error>";
+            snprintf(want, sizeof want, "%s %s: %s%s", env_state_name((enum env_state)s),
+                     env_event_name((enum env_event)e), cell,
+                     expected[s][e][0] ? "" : env_state_name((enum env_state)s));
             assert_string_equal(got, want);
         }
 }

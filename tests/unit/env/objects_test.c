@@ -92,7 +92,7 @@ static void a_tenant_gets_the_lowest_free_network(void **state)
     assert_int_equal(add_tenant(f, "{\"name\":\"beta\"}"), 0);
     assert_int_equal(number_at(f, "tenants/acme", "net"), 0);
     assert_int_equal(number_at(f, "tenants/beta", "net"), 1);
-    assert_int_equal(mutate(f, build_delete_tenant, (void *)(uintptr_t) "acme"), 0);
+    assert_int_equal(mutate(f, build_delete_tenant, (void *)"acme"), 0);
     assert_int_equal(add_tenant(f, "{\"name\":\"gamma\"}"), 0);
     assert_int_equal(number_at(f, "tenants/gamma", "net"), 0);
 }
@@ -125,7 +125,7 @@ static void a_tenant_with_environments_stays(void **state)
 {
     struct fixture *f = *state;
     assert_int_equal(add_environment(f, "acme", ENVIRONMENT("web", "")), 0);
-    assert_int_equal(mutate(f, build_delete_tenant, (void *)(uintptr_t) "acme"), -ENOTEMPTY);
+    assert_int_equal(mutate(f, build_delete_tenant, (void *)"acme"), -ENOTEMPTY);
     assert_string_equal(f->why.code, "tenant-not-empty");
 }
 
@@ -251,10 +251,10 @@ static void an_image_in_use_stays(void **state)
 {
     struct fixture *f = *state;
     assert_int_equal(add_environment(f, "acme", ENVIRONMENT("a", "")), 0);
-    assert_int_equal(mutate(f, build_delete_image, (void *)(uintptr_t)DIGEST_A), -EBUSY);
+    assert_int_equal(mutate(f, build_delete_image, (void *)DIGEST_A), -EBUSY);
     assert_string_equal(f->why.code, "image-in-use");
     assert_int_equal(remove_environment(f, "a"), 0);
-    assert_int_equal(mutate(f, build_delete_image, (void *)(uintptr_t)DIGEST_A), 0);
+    assert_int_equal(mutate(f, build_delete_image, (void *)DIGEST_A), 0);
     assert_null(store_get(f->store, "images/" DIGEST_A));
 }
 
@@ -306,7 +306,7 @@ static void each_wish_to_run_is_a_new_generation(void **state)
     assert_int_equal(number_at(f, "environments/acme/a", "generation"), 1);
     assert_int_equal(change(f, "a", "{\"spec\":{\"run\":true}}", 0), 0);
     assert_int_equal(number_at(f, "environments/acme/a", "generation"), 1);
-    assert_int_equal(mutate(f, build_start, (void *)(uintptr_t) "a"), 0);
+    assert_int_equal(mutate(f, build_start, (void *)"a"), 0);
     assert_int_equal(number_at(f, "environments/acme/a", "generation"), 2);
 }
 
@@ -323,8 +323,8 @@ static void what_is_being_deleted_cannot_be_started(void **state)
 {
     struct fixture *f = *state;
     assert_int_equal(add_environment(f, "acme", ENVIRONMENT("a", "")), 0);
-    assert_int_equal(mutate(f, build_delete, (void *)(uintptr_t) "a"), 0);
-    assert_int_equal(mutate(f, build_start, (void *)(uintptr_t) "a"), -EBUSY);
+    assert_int_equal(mutate(f, build_delete, (void *)"a"), 0);
+    assert_int_equal(mutate(f, build_start, (void *)"a"), -EBUSY);
     assert_string_equal(f->why.code, "being-deleted");
 }
 
@@ -333,14 +333,14 @@ static void only_a_start_that_is_under_way_is_cancelled(void **state)
     struct fixture *f = *state;
     char id[ID_TEXT_CAP];
     assert_int_equal(add_environment(f, "acme", ENVIRONMENT("a", "")), 0);
-    assert_int_equal(mutate(f, build_start, (void *)(uintptr_t) "a"), 0);
+    assert_int_equal(mutate(f, build_start, (void *)"a"), 0);
     id_format(&(struct id){{9}}, id);
     assert_int_equal(mutate(f, build_cancel, id), 0);
     json_t *doc = load(f, "environments/acme/a");
     assert_string_equal(json_get_string(doc, "cancelled", ""), id);
     assert_false(json_get_boolean(json_object_get(doc, "spec"), "run", true));
     json_decref(doc);
-    assert_int_equal(mutate(f, build_delete, (void *)(uintptr_t) "a"), 0);
+    assert_int_equal(mutate(f, build_delete, (void *)"a"), 0);
     id_format(&(struct id){{8}}, id);
     assert_int_equal(mutate(f, build_cancel, id), -EPERM);
     assert_string_equal(f->why.code, "not-cancellable");
