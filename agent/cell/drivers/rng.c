@@ -2,22 +2,27 @@
 // seeded the state already, so nobody waits for this one.
 #include "drivers/rng.h"
 
+#include "base/clock.h"
 #include "base/random.h"
 #include "base/string.h"
 #include "drivers/virtqueue.h"
 
-#define TYPE_ENTROPY 4
+#define TYPE_ENTROPY  4
+#define STIR_AGAIN_NS 1000000000u // a request costs an exit and a wake-up of envvm: not for each message id
 
 static struct {
     struct virtqueue queue;
     bool ready, absent, in_flight;
+    uint64_t not_before_ns;
     uint8_t buffer[64];
 } rng;
 
 void rng_request(void)
 {
-    if (rng.absent || rng.in_flight)
+    uint64_t now = clock_monotonic_ns();
+    if (rng.absent || rng.in_flight || now < rng.not_before_ns)
         return;
+    rng.not_before_ns = now + STIR_AGAIN_NS;
     if (!rng.ready)
         rng.ready = virtqueue_init(&rng.queue, virtqueue_find_device(TYPE_ENTROPY), 0, false);
     rng.absent = !rng.ready;

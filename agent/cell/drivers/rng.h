@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 
-// Requests entropy unless a request is under way; does nothing without a device.
+// Requests entropy unless a request is under way or was made within the last second; does nothing without a
+// device.
 void rng_request(void);
 bool rng_poll(void);
