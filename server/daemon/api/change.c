@@ -26,10 +26,12 @@ static void answer(struct api_change *c, struct http_request *req)
     }
     if (c->header_operation[0])
         http_reply_header(req, "Envd-Operation", c->header_operation);
-    if (!object && status == 204)
-        http_reply_empty(req, status);
-    else
+    if (object || status != 204) {
         reply_object(c->api, req, status, object);
+    } else {
+        reply_count(c->api, status);
+        http_reply_empty(req, status);
+    }
 }
 
 static void change_done(void *arg, const struct store_result *result)

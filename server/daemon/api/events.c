@@ -181,7 +181,7 @@ void handle_events(void *arg, struct http_request *req)
     r->seen = since == SINCE_NOW ? store_revision(api->deps.store) : since;
     r->next = api->event_readers;
     api->event_readers = r;
-    api->replies_by_class[2]++;
+    reply_count(api, 200);
     event_add(r->heartbeat, &(struct timeval){.tv_sec = HEARTBEAT_S});
     http_request_on_gone(req, on_gone, r);
     http_stream_start(req, 200, "text/event-stream", on_writable, r);

@@ -8,6 +8,7 @@
 
 #define API_BODY_MAX   (1u << 20)
 #define API_LIST_LIMIT 200
+#define API_STATUS_MAX 600
 
 struct operation_waiter;
 struct log_reader;
@@ -22,7 +23,7 @@ struct api {
     struct log_reader *log_readers;
     struct event_reader *event_readers;
     struct idempotency *idempotency;
-    uint64_t replies_by_class[6]; // by the status's first digit
+    uint64_t replies[API_STATUS_MAX]; // by status
 };
 
 // --- reply.c ---
@@ -32,6 +33,7 @@ void reply_refusal(struct api *api, struct http_request *req, const struct refus
 __attribute__((format(printf, 5, 6))) void reply_problem(struct api *api, struct http_request *req,
                                                          int status, const char *code, const char *detail,
                                                          ...);
+void reply_count(struct api *api, int status); // for those that reply by themselves
 // An object with its revision as ETag. Takes the reference; NULL is an internal error.
 void reply_object(struct api *api, struct http_request *req, int status, json_t *object);
 void reply_fault(struct api *api, struct http_request *req, const struct json_fault *fault);

@@ -153,6 +153,6 @@ void list_reply(struct api *api, struct http_request *req, const char *prefix, c
     if (more)
         json_object_set_new(list, "cursor", json_string(page.last + strlen(prefix)));
     // No ETag: a list's revision is where events go on, not what it would be changed with.
-    api->replies_by_class[2]++;
+    reply_count(api, 200);
     http_reply_json(req, 200, list);
 }

@@ -107,7 +107,7 @@ static void start(struct log_reader *r, struct http_request *req, const struct l
     r->end = follow ? UINT64_MAX : ring->total;
     r->next = r->api->log_readers;
     r->api->log_readers = r;
-    r->api->replies_by_class[2]++;
+    reply_count(r->api, 200);
     http_request_on_gone(req, on_gone, r);
     http_stream_start(req, 200, "text/plain", on_writable, r);
 }

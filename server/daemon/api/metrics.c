@@ -51,12 +51,11 @@ static void api_requests(FILE *out, const struct api *api)
 {
     struct http_server_stats s;
     http_server_get_stats(api->server, &s);
-    fprintf(
-        out,
-        "# TYPE envd_api_replies counter\n# HELP envd_api_replies Replies of the API by class of status.\n");
-    for (int i = 1; i < 6; i++)
-        fprintf(out, "envd_api_replies_total{class=\"%dxx\"} %llu\n", i,
-                (unsigned long long)api->replies_by_class[i]);
+    fprintf(out, "# TYPE envd_api_replies counter\n# HELP envd_api_replies Replies of the API by status.\n");
+    for (int i = 0; i < API_STATUS_MAX; i++)
+        if (api->replies[i])
+            fprintf(out, "envd_api_replies_total{status=\"%d\"} %llu\n", i,
+                    (unsigned long long)api->replies[i]);
     counter(out, "envd_api_requests", "Requests with a well-formed head.", s.requests);
     counter(out, "envd_api_malformed", "Requests refused by the HTTP codec.", s.bad_requests);
     counter(out, "envd_api_timeouts", "Connections closed by a deadline.", s.timeouts);

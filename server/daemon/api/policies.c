@@ -147,7 +147,7 @@ void handle_policy_put(void *arg, struct http_request *req)
             json_pack("{s:I, s:I, s:s}", "line", (json_int_t)fault.line, "column", (json_int_t)fault.column,
                       "remedy", "The policy in force was not touched; mend the line and put it again");
         json_decref(body);
-        api->replies_by_class[4]++;
+        reply_count(api, 422);
         http_reply_problem(req, 422, "policy-invalid", extra, "%s", err.text);
         return;
     }
@@ -177,7 +177,7 @@ void handle_policy_versions(void *arg, struct http_request *req)
                                             (json_int_t)json_get_integer(doc, "since", 0), "revision",
                                             (json_int_t)at->revision));
     }
-    api->replies_by_class[2]++;
+    reply_count(api, 200);
     http_reply_json(req, 200,
                     json_pack("{s:s, s:o, s:I}", "kind", "list", "items", items, "revision",
                               (json_int_t)store_revision(api->deps.store)));

@@ -6,10 +6,10 @@
 
 #include "api/internal.h"
 
-static void count(struct api *api, int status)
+void reply_count(struct api *api, int status)
 {
-    if (status >= 100 && status < 600)
-        api->replies_by_class[status / 100]++;
+    if (status >= 0 && status < API_STATUS_MAX)
+        api->replies[status]++;
 }
 
 void reply_refusal(struct api *api, struct http_request *req, const struct refusal *why)
@@ -19,7 +19,7 @@ void reply_refusal(struct api *api, struct http_request *req, const struct refus
         json_object_set_new(extra, "remedy", json_string(why->remedy));
     if (why->member[0])
         json_object_set_new(extra, "member", json_string(why->member));
-    count(api, why->status);
+    reply_count(api, why->status);
     http_reply_problem(req, why->status, why->code, extra, "%s", why->detail);
 }
 
@@ -42,7 +42,7 @@ void reply_object(struct api *api, struct http_request *req, int status, json_t 
         snprintf(etag, sizeof etag, "\"%lld\"", (long long)json_integer_value(revision));
         http_reply_header(req, "ETag", etag);
     }
-    count(api, object ? status : 500);
+    reply_count(api, object ? status : 500);
     http_reply_json(req, status, object);
 }
 

@@ -9,14 +9,16 @@ extern const char api_openapi_start[], api_openapi_end[];
 
 void handle_live(void *arg, struct http_request *req)
 {
-    (void)arg;
+    reply_count(arg, 200);
     http_reply_bytes(req, 200, "text/plain", "alive\n", 6);
 }
 
 void handle_ready(void *arg, struct http_request *req)
 {
-    if (request_helper(arg, req))
-        http_reply_bytes(req, 200, "text/plain", "ready\n", 6);
+    if (!request_helper(arg, req))
+        return;
+    reply_count(arg, 200);
+    http_reply_bytes(req, 200, "text/plain", "ready\n", 6);
 }
 
 void handle_server(void *arg, struct http_request *req)
@@ -28,7 +30,7 @@ void handle_server(void *arg, struct http_request *req)
         "{s:s, s:s, s:s, s:s, s:s, s:s}", "privileged_helper", up ? "connected" : "unreachable", "instance",
         facts->instance, "kvm", facts->kvm[0] ? facts->kvm : "unknown", "kvm_detail", facts->kvm_detail,
         "cgroup", facts->cgroup[0] ? facts->cgroup : "unknown", "network", api->deps.network);
-    api->replies_by_class[2]++;
+    reply_count(api, 200);
     http_reply_json(req, 200,
                     json_pack("{s:s, s:s, s:s, s:s, s:[s,s,s], s:I, s:o}", "kind", "server", "name", "envd",
                               "version", ENVD_VERSION, "api", "v1", "capabilities", "cell", "messages",
@@ -38,7 +40,7 @@ void handle_server(void *arg, struct http_request *req)
 
 void handle_openapi(void *arg, struct http_request *req)
 {
-    (void)arg;
+    reply_count(arg, 200);
     http_reply_bytes(req, 200, "application/yaml", api_openapi_start,
                      (size_t)(api_openapi_end - api_openapi_start));
 }

@@ -4,6 +4,7 @@
 
 #include "api/internal.h"
 #include "env/lifecycle.h"
+#include "env/reason.h"
 
 static json_t *or_empty(json_t *v)
 {
@@ -77,6 +78,10 @@ static json_t *environment_status(const struct api *api, const char *tenant, con
     ipam_format_mac(mac, mac_text);
     json_object_set_new(status, "ipv4", json_string(text));
     json_object_set_new(status, "mac", json_string(mac_text));
+    json_t *reason = json_object_get(status, "reason");
+    const char *remedy = reason_remedy(json_get_string(reason, "code", ""));
+    if (remedy)
+        json_object_set_new(reason, "remedy", json_string(remedy));
     if (json_get_boolean(doc, "deleting", false))
         json_object_set_new(status, "deleting", json_true());
     return status;

@@ -3,7 +3,6 @@
 #include "env/internal.h"
 
 #include <search.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -145,20 +144,6 @@ struct env *env_find_vm(const struct manager *m, const struct id *vm)
     if (!id_is_zero(vm))
         env_each(m, match_vm, &c);
     return c.found;
-}
-
-void reason_set(struct reason *r, const char *code, const char *format, ...)
-{
-    snprintf(r->code, sizeof r->code, "%s", code);
-    va_list ap;
-    va_start(ap, format);
-    vsnprintf(r->text, sizeof r->text, format, ap);
-    va_end(ap);
-}
-
-void reason_clear(struct reason *r)
-{
-    r->code[0] = r->text[0] = '\0';
 }
 
 void env_timer_in(struct env *e, uint64_t ms)

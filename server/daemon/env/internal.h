@@ -5,22 +5,15 @@
 #include "env/documents.h"
 #include "env/manager.h"
 #include "env/objects.h"
+#include "env/reason.h"
 #include "env/vm_link.h"
 #include "proto/agent.h"
 #include "route/session.h"
 
-#define REASON_CODE_CAP 48
-#define REASON_TEXT_CAP 512
-#define ABOUT_CAP       (2 * NAME_CAP)
-#define GRACE_MS        5000
+#define ABOUT_CAP (2 * NAME_CAP)
+#define GRACE_MS  5000
 
 struct operation;
-
-// Why an environment is in its state; empty code: nothing to add.
-struct reason {
-    char code[REASON_CODE_CAP];
-    char text[REASON_TEXT_CAP];
-};
 
 // How far the ending of a virtual machine has gone.
 enum stop_step { STOP_NONE, STOP_ASKED_AGENT, STOP_ASKED_MONITOR, STOP_KILLED };
@@ -91,10 +84,11 @@ struct manager {
     uint8_t net_up[PRIVCTL_NET_MAX / 8]; // networks that the helper is known to have made
     uint8_t
         net_gone[PRIVCTL_NET_MAX / 8]; // networks whose tenant is deleted, and that it has not yet taken down
-    struct {
+    struct stray {
         struct id vm;
         bool exited;
-    } * strays; // listed, but of no environment; until on_listed
+        bool known; // it was an environment's
+    } * strays;     // listed, and to be killed or forgotten when the list is complete
     size_t n_strays;
     struct env *queue;     // to be reconciled
     struct event *settle;  // reconciles what is queued, then writes what is dirty
@@ -120,9 +114,6 @@ struct env *env_find_vm(const struct manager *m, const struct id *vm);
 void env_each(const struct manager *m, void (*visit)(struct env *e, void *arg), void *arg);
 // The one writer of state: looks the table up, performs the action, logs old -> new.
 void env_dispatch(struct env *e, enum env_event event);
-__attribute__((format(printf, 3, 4))) void reason_set(struct reason *r, const char *code, const char *format,
-                                                      ...);
-void reason_clear(struct reason *r);
 void env_timer_in(struct env *e, uint64_t ms);
 void env_timer_off(struct env *e);
 
@@ -168,6 +159,11 @@ bool operations_pending_writes(const struct manager *m);
 // Adds up to room finished ones to txn and returns them, the caller's: to be freed, or to be written again.
 struct operation *operations_write(struct manager *m, struct store_txn *txn, size_t room);
 void operations_write_again(struct manager *m, struct operation *list);
+
+// helper.c
+extern const struct priv_link_cb helper_callbacks; // arg: the manager
+// A tenant's network is wanted no more (or again): so goes its bridge.
+void helper_net_gone(struct manager *m, uint32_t net, bool gone);
 
 // manager.c
 void manager_check_stopped(struct manager *m); // calls on_stopped when no virtual machine is left

@@ -12,10 +12,11 @@ json_t *environment_expect(const struct store *store, struct store_txn *txn, con
 // 0, or -ESTALE and *why when revision (of the document that is there) does not satisfy pre.
 int precondition_check(const struct precondition *pre, uint64_t revision, const char *what,
                        struct refusal *why);
-// Name, labels and spec of doc after the patch, held against the table that a new object is held against. The caller's;
-// NULL: *why says what is wrong.
-json_t *object_patched(const json_t *doc, const char *name, const json_t *patch, const struct json_field *fields,
-                       size_t n_fields, const char *what, struct refusal *why);
+// Name, labels and spec of doc after the patch, held against the table that a new object is held against. The
+// caller's; NULL: *why says what is wrong.
+json_t *object_patched(const json_t *doc, const char *name, const json_t *patch,
+                       const struct json_field *fields, size_t n_fields, const char *what,
+                       struct refusal *why);
 json_t *object_labels(const json_t *request); // the caller's; empty when it names none
 // Adds d to the count of references of an image that must be there.
 int image_refer(const struct store *store, struct store_txn *txn, const char *digest, int d,

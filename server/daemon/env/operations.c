@@ -56,26 +56,6 @@ static bool was_cancelled(const struct env *e, const struct operation *o)
     return strcmp(id, o->key + strlen(DOC_OPERATIONS)) == 0;
 }
 
-// The next thing to try, by the reason why an environment failed.
-static const char *remedy_of(const char *code)
-{
-    static const struct {
-        const char *code, *remedy;
-    } table[] = {
-        {"program", "Link the program statically for x86-64 and upload it again"},
-        {"memory", "Give it less memory_mib, or make room on the host"},
-        {"kvm", "See GET /v1 for what the host says of KVM; check /dev/kvm and its rights"},
-        {"guest-fault", "Its log and the registers in the detail say where the program faulted"},
-        {"monitor-killed", "Start it again; if it recurs, look for the host's out-of-memory messages"},
-        {"disk-full", "Make room under the state folder, then start it again"},
-        {"image-missing", "Upload the image again"},
-    };
-    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
-        if (strcmp(code, table[i].code) == 0)
-            return table[i].remedy;
-    return "Look at its log, and at what envd and envpriv have logged";
-}
-
 // True when the start is over; *ret_error is set when it failed.
 static bool start_over(const struct env *e, const struct operation *o, struct reason *error, bool *ret_failed)
 {
@@ -107,7 +87,7 @@ static bool try_finish(struct env *e, struct operation *o)
                                               : false; // a delete ends with its environment
     if (over)
         finish(e->manager, o, env_state_name(e->state), failed ? &error : NULL,
-               failed ? remedy_of(error.code) : NULL);
+               failed ? reason_remedy(error.code) : NULL);
     return over;
 }
 

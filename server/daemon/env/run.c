@@ -65,6 +65,13 @@ static void break_off(struct env *e, const char *code, const char *text)
     run_kill(e);
 }
 
+// Envvm is to be gone soon: it is waited for, but not for ever.
+static void guest_ended(struct env *e)
+{
+    env_dispatch(e, ENV_EVENT_GUEST_ENDED);
+    env_timer_in(e, QUIT_MS);
+}
+
 static void on_vm_state(void *arg, enum vmctl_state state, enum vmctl_cause cause, int32_t code,
                         const char *reason)
 {
@@ -79,7 +86,7 @@ static void on_vm_state(void *arg, enum vmctl_state state, enum vmctl_cause caus
         e->outcome = OUTCOME_FAILED;
         reason_set(&e->outcome_reason, vmctl_cause_name(cause), "%s", reason);
     }
-    env_dispatch(e, ENV_EVENT_GUEST_ENDED);
+    guest_ended(e);
 }
 
 static void on_session_ready(void *arg, const char *software, uint32_t capabilities)
@@ -153,6 +160,8 @@ static void on_vm_end(void *arg, const char *reason)
     struct env *e = arg;
     if (reason)
         break_off(e, "monitor-protocol", reason);
+    else if (e->state != ENV_STOPPING)
+        guest_ended(e);
 }
 
 static const struct vm_link_cb vm_callbacks = {on_vm_state, on_vm_stream, on_vm_log, on_vm_end};
@@ -197,6 +206,9 @@ static void ask_monitor(struct env *e)
 
 void run_shutdown(struct env *e)
 {
+    // Only once: a guest that says hello again while it is to end gains no time by it.
+    if (e->stop_step != STOP_NONE)
+        return;
     bool asked = e->grace_ms > 0 && e->session &&
                  session_shutdown(e->session, e->grace_ms, "stopped by an operator") == 0;
     if (asked) {
@@ -209,7 +221,12 @@ void run_shutdown(struct env *e)
 
 void run_escalate(struct env *e)
 {
-    e->overdue = true;
+    if (e->stop_step == STOP_NONE && e->outcome == OUTCOME_NONE) {
+        break_off(e, "control-lost",
+                  "its virtual machine's monitor closed its control connection and did not end");
+        return;
+    }
+    e->overdue = e->overdue || e->stop_step != STOP_NONE;
     if (e->stop_step <= STOP_ASKED_AGENT && e->outcome == OUTCOME_NONE)
         ask_monitor(e);
     else

@@ -272,6 +272,17 @@ const char *read_until(struct daemon *d, int fd, const char *text)
     return stream_text;
 }
 
+size_t n_items(void)
+{
+    size_t n = 0;
+    char path[24];
+    for (;; n++) {
+        snprintf(path, sizeof path, "items.%zu.kind", n);
+        if (text_at(path)[0] == '\0')
+            return n;
+    }
+}
+
 // --- objects ---
 
 void make_tenant(struct daemon *d, const char *name)

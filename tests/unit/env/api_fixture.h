@@ -42,6 +42,7 @@ const struct reply *call_ok(struct daemon *d, int status, const char *method, co
 // A text at a dotted path of the last reply, "" when there is none; and a number, -1.
 const char *text_at(const char *path);
 int64_t number_in(const char *path);
+size_t n_items(void); // of the list that the last reply is
 
 // A connection for replies that do not end by themselves.
 int open_stream(struct daemon *d, const char *path, const char *headers);
