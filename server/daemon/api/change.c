@@ -71,8 +71,8 @@ struct api_change *change_new(struct api *api, struct http_request *req, const s
     c->request = http_request_id(req);
     c->ops = ops;
     c->idempotency = entry;
-    c->operation = api_new_id();
-    c->uid = api_new_id();
+    c->operation = doc_new_id();
+    c->uid = doc_new_id();
     return c;
 }
 

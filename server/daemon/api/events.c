@@ -12,6 +12,7 @@
 
 #define HEARTBEAT_S 15
 #define SINCE_NOW   UINT64_MAX
+#define DATA_MAX    65536 // bytes of an event; larger ones come without their object
 
 struct event_reader {
     struct event_reader *next;
@@ -47,6 +48,11 @@ static int send_event(struct http_request *req, const char *type, uint64_t revis
 {
     _cleanup_json_ json_t *owned = data;
     _cleanup_free_ char *text = json_dumps(data, JSON_COMPACT);
+    if (text && strlen(text) > DATA_MAX && json_object_get(data, "object")) {
+        // What would never fit into the stream's buffer is left to be asked for.
+        json_object_del(data, "object");
+        return send_event(req, type, revision, json_incref(data));
+    }
     _cleanup_free_ char *frame = NULL;
     int n =
         text ? asprintf(&frame, "id: %llu\nevent: %s\ndata: %s\n\n", (unsigned long long)revision, type, text)

@@ -55,7 +55,6 @@ bool request_flag(struct api *api, struct http_request *req, const char *name, b
 bool request_precondition(struct api *api, struct http_request *req, bool needed, struct precondition *ret);
 // 503 when envpriv cannot be reached.
 bool request_helper(struct api *api, struct http_request *req);
-struct id api_new_id(void);
 
 // --- change.c: a change of the store, and the answer after it ---
 

@@ -8,6 +8,7 @@
 
 #define SELECTOR_MAX 1024
 #define FIELDS_MAX   1024
+#define BYTES_MAX    (4u << 20) // of documents on one page
 #define EXAMINED_MAX 20000 // objects looked at for one page: a selector that matches nothing costs no more
 
 static bool label_is(const json_t *labels, const char *key, size_t key_len, const char *value,
@@ -110,18 +111,21 @@ static bool fill(const struct api *api, const char *prefix, const char *kind, co
                  struct page *page)
 {
     const struct store *store = api->deps.store;
-    size_t examined = 0;
+    size_t examined = 0, bytes = 0;
     const struct store_entry *at = store_next(store, prefix, after);
-    for (; at && json_array_size(page->items) < page->limit && examined < EXAMINED_MAX; examined++) {
+    for (; at && json_array_size(page->items) < page->limit && examined < EXAMINED_MAX && bytes < BYTES_MAX;
+         examined++) {
         const char *found;
         char tenant[NAME_CAP], name[DOC_KEY_CAP];
         snprintf(page->last, sizeof page->last, "%s", at->key);
         if (view_split_key(at->key, &found, tenant, name)) {
             json_t *object = view_by_kind(api, kind, tenant, name);
-            if (object && selector_matches(object, page->selector))
+            if (object && selector_matches(object, page->selector)) {
                 json_array_append_new(page->items, project(object, page->fields));
-            else
+                bytes += at->len;
+            } else {
                 json_decref(object);
+            }
         }
         at = store_next(store, prefix, page->last);
     }

@@ -224,7 +224,7 @@ void handle_message(void *arg, struct http_request *req)
         return;
     struct envelope e = {
         .kind = strcmp(json_get_string(body, "kind", "send"), "call") == 0 ? MESSAGE_CALL : MESSAGE_SEND,
-        .id = api_new_id(),
+        .id = doc_new_id(),
         .expires_ms = io_realtime_ms() + (uint64_t)json_get_integer(body, "timeout_ms", TIMEOUT_MS),
         .to = view_of(json_get_string(body, "to", "")),
         .subject = view_of(json_get_string(body, "subject", "")),

@@ -4,10 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "api/internal.h"
-#include "common/io.h"
 
 json_t *request_body(struct api *api, struct http_request *req, const struct json_field *fields,
                      size_t n_fields, bool optional)
@@ -120,13 +118,4 @@ bool request_helper(struct api *api, struct http_request *req)
                    "Start envpriv with the same --run folder. What runs goes on running; try again then");
     reply_refusal(api, req, &why);
     return false;
-}
-
-struct id api_new_id(void)
-{
-    uint8_t random[10];
-    // 10 bytes never come short once the pool is ready, which it is long before envd.
-    if (getrandom(random, sizeof random, 0) != sizeof random)
-        abort();
-    return id_make(io_realtime_ms(), random);
 }

@@ -4,10 +4,13 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "common/checked.h"
 #include "common/cleanup.h"
+#include "common/io.h"
 #include "common/log.h"
 #include "mediate/question.h"
 #include "net/ipam.h"
@@ -221,6 +224,15 @@ void doc_read_quota(const json_t *tenant, struct tenant_quota *ret)
     const json_t *quota = json_object_get(json_object_get(tenant, "spec"), "quota");
     ret->environments = (uint32_t)json_get_integer(quota, "environments", QUOTA_ENVS_DEFAULT);
     ret->memory_mib = (uint64_t)json_get_integer(quota, "memory_mib", QUOTA_MEMORY_DEFAULT);
+}
+
+struct id doc_new_id(void)
+{
+    uint8_t random[10];
+    // 10 bytes never come short once the pool is ready, which it is long before envd.
+    if (getrandom(random, sizeof random, 0) != sizeof random)
+        abort();
+    return id_make(io_realtime_ms(), random);
 }
 
 bool doc_digest_valid(const char *s, size_t len)

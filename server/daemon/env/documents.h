@@ -76,5 +76,7 @@ int doc_put(struct store_txn *txn, const char *key, const json_t *doc);
 void doc_read_spec(const json_t *environment, struct env_spec *ret);
 void doc_read_quota(const json_t *tenant, struct tenant_quota *ret);
 
+// A fresh UUIDv7.
+struct id doc_new_id(void);
 // "sha256:" and 64 lower-case hex digits.
 bool doc_digest_valid(const char *s, size_t len);

@@ -62,7 +62,7 @@ struct env {
     int32_t outcome_code;
     uint64_t run_started_ns;
     struct event *timer; // what it means depends on the state
-    uint32_t failures;   // in a row, for the backoff
+    uint32_t short_runs; // in a row, refused starts too: for the backoff
     uint64_t restart_due_ns;
 
     bool listed;   // seen in the helper's present list

@@ -93,7 +93,7 @@ static bool wants_restart(const struct env *e)
 static uint64_t backoff_ms(const struct env *e)
 {
     uint64_t ms = BACKOFF_MIN_MS;
-    for (uint32_t i = 1; i < e->failures && ms < BACKOFF_MAX_MS; i++)
+    for (uint32_t i = 1; i < e->short_runs && ms < BACKOFF_MAX_MS; i++)
         ms *= 2;
     return ms < BACKOFF_MAX_MS ? ms : BACKOFF_MAX_MS;
 }
@@ -120,7 +120,7 @@ static void restart(struct env *e)
 static void start_anew(struct env *e)
 {
     e->restarts = 0;
-    e->failures = 0;
+    e->short_runs = 0;
     e->restart_due_ns = 0;
     env_dispatch(e, ENV_EVENT_START);
 }

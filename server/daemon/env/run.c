@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,24 +21,21 @@
 #define KILL_AGAIN_MS   5000
 #define STREAM_EVERY_NS 1000000000ull  // a guest connects so often,
 #define STREAM_BURST    8              // after so many at once
-#define LASTING_NS      10000000000ull // a run this long ends a row of failures
+#define LASTING_NS      10000000000ull // a run this long ends a row of short ones
 
 // --- starting ---
 
 void run_refused(struct env *e)
 {
-    e->failures++;
+    e->short_runs++;
     e->reason = e->outcome_reason;
     env_dispatch(e, ENV_EVENT_REFUSED);
 }
 
 void run_spawn(struct env *e)
 {
-    uint8_t random[10];
-    // Short reads and EINTR do not happen below 256 bytes once the pool is ready.
-    if (getrandom(random, sizeof random, 0) != sizeof random)
-        memset(random, 0, sizeof random);
-    e->vm = id_make(io_realtime_ms(), random);
+    e->vm = doc_new_id();
+    reason_clear(&e->reason);
     e->outcome = OUTCOME_NONE;
     reason_clear(&e->outcome_reason);
     e->stop_step = STOP_NONE;
@@ -60,8 +56,12 @@ void run_spawn(struct env *e)
 
 static void break_off(struct env *e, const char *code, const char *text)
 {
-    reason_set(&e->outcome_reason, code, "%s", text);
-    e->outcome = OUTCOME_FAILED;
+    if (e->outcome == OUTCOME_NONE) {
+        reason_set(&e->outcome_reason, code, "%s", text);
+        e->outcome = OUTCOME_FAILED;
+    }
+    if (e->state != ENV_STOPPING)
+        env_dispatch(e, ENV_EVENT_GUEST_ENDED); // its end is all that is left to wait for
     run_kill(e);
 }
 
@@ -273,32 +273,28 @@ void run_release(struct env *e)
     e->pid = 0;
     e->stop_step = STOP_NONE;
     e->grace_ms = GRACE_MS;
-    if (e->state == ENV_FAILED || e->state == ENV_LOST || (e->has_exit_status && e->exit_status != 0))
-        e->failures++;
-    if (io_monotonic_ns() - e->run_started_ns > LASTING_NS)
-        e->failures = 0;
+    e->short_runs = io_monotonic_ns() - e->run_started_ns < LASTING_NS ? e->short_runs + 1 : 0;
+    // Whoever follows its log learns of the end.
     if (e->manager->on_log)
-        e->manager->on_log(e->manager->on_log_arg, e->tenant,
-                           e->name); // whoever follows its log learns of the end
+        e->manager->on_log(e->manager->on_log_arg, e->tenant, e->name);
 }
 
 // Why a process that said nothing has gone.
 static void explain_silence(struct env *e, int32_t wait_status)
 {
     if (WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGKILL)
-        reason_set(&e->reason, "monitor-killed",
-                   "its virtual machine's monitor (pid %u) was killed from outside: by somebody with root's "
-                   "rights, or by "
-                   "the kernel for want of memory",
-                   e->pid);
+        reason_set(
+            &e->reason, "monitor-killed",
+            "its virtual machine's monitor (pid %u) was killed from outside: by root, or by the kernel for "
+            "want of memory",
+            e->pid);
     else if (WIFSIGNALED(wait_status))
         reason_set(&e->reason, "monitor-died", "its virtual machine's monitor (pid %u) died of signal %d",
                    e->pid, WTERMSIG(wait_status));
     else
         reason_set(&e->reason, "monitor-exited",
-                   "its virtual machine's monitor (pid %u) ended with status %d and said "
-                   "nothing",
-                   e->pid, WEXITSTATUS(wait_status));
+                   "its virtual machine's monitor (pid %u) ended with status %d and said nothing", e->pid,
+                   WEXITSTATUS(wait_status));
 }
 
 void run_exited(struct env *e, int32_t wait_status)

@@ -172,6 +172,23 @@ static void a_revision_that_never_was_means_a_resync(void **state)
     read_until(d, fd, "\"name\":\"beta\""); // and goes on live
 }
 
+static void a_large_object_is_left_out_of_its_event(void **state)
+{
+    struct daemon *d = *state;
+    size_t n = 100000;
+    char *body = malloc(n + 100);
+    size_t at = (size_t)sprintf(body, "{\"text\":\"");
+    for (; at < n; at += 3)
+        memcpy(body + at, "#\\n", 3);
+    sprintf(body + at, "\"}");
+    call_ok(d, 200, "PUT", "/v1/policies/main", body);
+    free(body);
+    _cleanup_close_ int fd = open_stream(d, "/v1/events?since=0", NULL);
+    assert_null(strstr(read_until(d, fd, "\"kind\":\"policy\""), "\"object\""));
+    make_tenant(d, "acme");
+    read_until(d, fd, "\"object\"");
+}
+
 // --- policy, messages, explanations ---
 
 #define POLICY "{\"text\":\"a.* host/operator acme/web allow\\n\",\"file\":\"p\"}"
@@ -301,6 +318,7 @@ int main(void)
         TEST(events_are_replayed_and_go_on),
         TEST(events_go_on_from_the_last_id),
         TEST(a_revision_that_never_was_means_a_resync),
+        TEST(a_large_object_is_left_out_of_its_event),
         TEST(a_policy_is_put_kept_and_in_force_again_after_a_restart),
         TEST(a_wrong_policy_leaves_the_old_one_in_force),
         TEST(a_message_gets_its_receipt_and_its_explanation),
