@@ -9,14 +9,6 @@
 
 #define TEXT_CAP 768
 
-static const char *check_full_address(const char *key, const char *text, size_t len)
-{
-    struct address parsed;
-    (void)key;
-    const char *wrong = address_parse(text, len, &parsed);
-    return wrong ? wrong : parsed.tenant[0] ? NULL : "must say the tenant too, as in acme/web";
-}
-
 static const char *check_sender(const char *key, const char *text, size_t len)
 {
     struct address parsed;
@@ -24,13 +16,6 @@ static const char *check_sender(const char *key, const char *text, size_t len)
     if (!wrong && address_parse(text, len, &parsed) == NULL && parsed.is_service)
         return "must be an environment, not a service";
     return wrong;
-}
-
-static const char *check_subject(const char *key, const char *text, size_t len)
-{
-    (void)key;
-    return subject_valid(text, len) ? NULL
-                                    : "is not a subject: tokens of A-Z, a-z, 0-9, _ and -, joined by dots";
 }
 
 static const char *check_kind(const char *key, const char *text, size_t len)

@@ -56,6 +56,10 @@ bool request_precondition(struct api *api, struct http_request *req, bool needed
 // 503 when envpriv cannot be reached.
 bool request_helper(struct api *api, struct http_request *req);
 
+// For struct json_field.check: an address with its tenant, a subject.
+const char *check_full_address(const char *key, const char *text, size_t len);
+const char *check_subject(const char *key, const char *text, size_t len);
+
 // --- change.c: a change of the store, and the answer after it ---
 
 struct api_change {

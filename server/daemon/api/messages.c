@@ -23,24 +23,6 @@ struct sending {
     bool is_call, over;
 };
 
-static const char *check_address(const char *key, const char *text, size_t len)
-{
-    struct address parsed;
-    (void)key;
-    const char *wrong = address_parse(text, len, &parsed);
-    if (wrong)
-        return wrong;
-    return parsed.tenant[0] ? NULL
-                            : "must say the tenant too, as in acme/web: operators have none of their own";
-}
-
-static const char *check_subject(const char *key, const char *text, size_t len)
-{
-    (void)key;
-    return subject_valid(text, len) ? NULL
-                                    : "is not a subject: tokens of A-Z, a-z, 0-9, _ and -, joined by dots";
-}
-
 static const char *check_kind(const char *key, const char *text, size_t len)
 {
     (void)key;
@@ -58,7 +40,7 @@ static const char *check_header(const char *key, const char *text, size_t len)
 
 #define BODY_TEXT_MAX ((int64_t)API_BODY_MAX * 2) // base64 and escapes take room
 static const struct json_field message_fields[] = {
-    {.name = "to", .kind = JSON_FIELD_STRING, .required = true, .max = 256, .check = check_address},
+    {.name = "to", .kind = JSON_FIELD_STRING, .required = true, .max = 256, .check = check_full_address},
     {.name = "subject", .kind = JSON_FIELD_STRING, .required = true, .max = 256, .check = check_subject},
     {.name = "kind", .kind = JSON_FIELD_STRING, .max = 16, .check = check_kind},
     {.name = "content_type", .kind = JSON_FIELD_STRING, .max = ENVELOPE_CONTENT_TYPE_MAX},

@@ -119,3 +119,21 @@ bool request_helper(struct api *api, struct http_request *req)
     reply_refusal(api, req, &why);
     return false;
 }
+
+const char *check_full_address(const char *key, const char *text, size_t len)
+{
+    struct address parsed;
+    (void)key;
+    const char *wrong = address_parse(text, len, &parsed);
+    if (wrong)
+        return wrong;
+    return parsed.tenant[0] ? NULL
+                            : "must say the tenant too, as in acme/web: operators have none of their own";
+}
+
+const char *check_subject(const char *key, const char *text, size_t len)
+{
+    (void)key;
+    return subject_valid(text, len) ? NULL
+                                    : "is not a subject: tokens of A-Z, a-z, 0-9, _ and -, joined by dots";
+}
