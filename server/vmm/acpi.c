@@ -77,8 +77,10 @@ static void seal(uint8_t *table, const char signature[4], uint8_t revision, size
 
 static void build_rsdp(uint8_t *p, uint32_t gpa)
 {
-    memcpy(p, "RSD PTR ", 8);
-    memcpy(p + 9, "ENVD  ", 6);
+    static const char signature[8] = {'R', 'S', 'D', ' ', 'P', 'T', 'R', ' '};
+    static const char oem[6] = {'E', 'N', 'V', 'D', ' ', ' '};
+    memcpy(p, signature, sizeof signature);
+    memcpy(p + 9, oem, sizeof oem);
     p[15] = 2;
     put(p + 20, RSDP_BYTES, 4);
     put(p + 24, gpa + XSDT, 8);

@@ -88,10 +88,11 @@ static int plan_file(const uint8_t *head, uint64_t file_len, struct bzimage_plan
     plan->file_len = get(head + SYSSIZE, 4) * 16;
     if (plan->file_len <= ENTRY_64)
         return err_set(err, -ENOEXEC, "the kernel has nothing behind its setup header: copy it again");
-    if (!range_inside(plan->file_offset, plan->file_len, file_len))
-        return err_set(
-            err, -ENOEXEC, "the kernel is cut off: it has %llu bytes and names %llu; copy it again",
-            (unsigned long long)file_len, (unsigned long long)(plan->file_offset + plan->file_len));
+    const uint64_t end = plan->file_offset + plan->file_len;
+    if (end > file_len)
+        return err_set(err, -ENOEXEC,
+                       "the kernel is cut off: it has %llu bytes and names %llu; copy it again",
+                       (unsigned long long)file_len, (unsigned long long)end);
     return 0;
 }
 
