@@ -29,6 +29,12 @@ static const struct payload_size {
     [AGENT_SHUTDOWN] = {6, 4 + STR_LEN(AGENT_DETAIL_MAX)},
     [AGENT_PING] = {0, 0},
     [AGENT_PONG] = {0, 0},
+    [AGENT_CONFIGURE] = {20, 17 + STR_LEN(NAME_MAX_LEN)},
+    [AGENT_OPEN] = {ID_LEN + 1, ID_LEN + 1},
+    [AGENT_ATTACH] = {ID_LEN, ID_LEN},
+    [AGENT_STATS] = {0, 0},
+    [AGENT_STATS_IS] = {56, 56},
+    [AGENT_RESUMED] = {8, 8},
 };
 
 static bool type_known(uint32_t type)
@@ -207,6 +213,73 @@ static void write_shutdown(struct wire_writer *w, const struct agent_frame *f)
     field_write_view(w, f->shutdown.reason);
 }
 
+static void read_configure(struct wire_reader *r, struct agent_frame *f)
+{
+    f->configure.hostname = field_read_name(r);
+    f->configure.ipv4 = wire_read_u32(r);
+    f->configure.prefix = field_read_u8_in(r, 0, 32, "prefix above 32");
+    f->configure.gateway = wire_read_u32(r);
+    f->configure.mtu = wire_read_u16(r);
+    field_read_mac(r, f->configure.mac);
+}
+
+static void write_configure(struct wire_writer *w, const struct agent_frame *f)
+{
+    field_write_view(w, f->configure.hostname);
+    wire_write_u32(w, f->configure.ipv4);
+    wire_write_u8(w, f->configure.prefix);
+    wire_write_u32(w, f->configure.gateway);
+    wire_write_u16(w, f->configure.mtu);
+    wire_write_raw(w, f->configure.mac, sizeof f->configure.mac);
+}
+
+static void read_open(struct wire_reader *r, struct agent_frame *f)
+{
+    f->session.token = field_read_id(r);
+    f->session.kind = field_read_u8_in(r, 0, AGENT_SESSION_KIND_COUNT - 1, "unknown kind of session");
+}
+
+static void write_open(struct wire_writer *w, const struct agent_frame *f)
+{
+    field_write_id(w, &f->session.token);
+    wire_write_u8(w, (uint8_t)f->session.kind);
+}
+
+static void read_attach(struct wire_reader *r, struct agent_frame *f)
+{
+    f->session.token = field_read_id(r);
+    f->session.kind = AGENT_SESSION_EXEC;
+}
+
+static void write_attach(struct wire_writer *w, const struct agent_frame *f)
+{
+    field_write_id(w, &f->session.token);
+}
+
+static void read_stats(struct wire_reader *r, struct agent_frame *f)
+{
+    f->stats.mem_total = wire_read_u64(r);
+    f->stats.mem_available = wire_read_u64(r);
+    f->stats.swap_used = wire_read_u64(r);
+    f->stats.disk_total = wire_read_u64(r);
+    f->stats.disk_free = wire_read_u64(r);
+    f->stats.load1_milli = wire_read_u32(r);
+    f->stats.processes = wire_read_u32(r);
+    f->stats.uptime_ns = wire_read_u64(r);
+}
+
+static void write_stats(struct wire_writer *w, const struct agent_frame *f)
+{
+    wire_write_u64(w, f->stats.mem_total);
+    wire_write_u64(w, f->stats.mem_available);
+    wire_write_u64(w, f->stats.swap_used);
+    wire_write_u64(w, f->stats.disk_total);
+    wire_write_u64(w, f->stats.disk_free);
+    wire_write_u32(w, f->stats.load1_milli);
+    wire_write_u32(w, f->stats.processes);
+    wire_write_u64(w, f->stats.uptime_ns);
+}
+
 static const struct frame_codec {
     const char *name;
     void (*read)(struct wire_reader *r, struct agent_frame *f);
@@ -229,6 +302,12 @@ static const struct frame_codec {
     [AGENT_SHUTDOWN] = {"SHUTDOWN", read_shutdown, write_shutdown},
     [AGENT_PING] = {"PING", read_empty, write_empty},
     [AGENT_PONG] = {"PONG", read_empty, write_empty},
+    [AGENT_CONFIGURE] = {"CONFIGURE", read_configure, write_configure},
+    [AGENT_OPEN] = {"OPEN", read_open, write_open},
+    [AGENT_ATTACH] = {"ATTACH", read_attach, write_attach},
+    [AGENT_STATS] = {"STATS", read_empty, write_empty},
+    [AGENT_STATS_IS] = {"STATS_IS", read_stats, write_stats},
+    [AGENT_RESUMED] = {"RESUMED", read_clock_is, write_clock_is},
 };
 
 bool agent_frame_read(const struct agent_header *h, const void *payload, struct agent_frame *ret,

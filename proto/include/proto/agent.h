@@ -31,6 +31,19 @@
 //   SHUTDOWN      host>agent>program         u32 grace_ms, str reason: finish and exit
 //   PING          host>agent                 empty                                      PONG, same tag
 //   PONG          agent>host                 empty
+//   CONFIGURE     host>agent                 str host name, u32 ipv4, u8 prefix, u32 gateway, u16 mtu,
+//                                            6 bytes mac: set up the NIC that has it, now or when it appears    RESULT
+//   OPEN          host>agent                 id token, u8 kind: open a session's stream, see ATTACH             RESULT
+//   ATTACH        agent>host                 id token
+//   STATS         host>agent                 empty                                      STATS_IS
+//   STATS_IS      agent>host                 u64 mem_total, mem_available, swap_used, disk_total, disk_free (of /),
+//                                            u32 load1_milli, u32 processes, u64 uptime_ns
+//   RESUMED       host>agent                 u64 realtime_ns: the machine stood still; set the clock
+//
+// What an agent can beyond messages it says by capability bits in its HELLO to the host: CONFIGURE, OPEN, STATS and
+// RESUMED go only to agents with their bit. A host answers ATTACH by no frame of this protocol: after OPEN the agent
+// connects another vsock stream to AGENT_VSOCK_PORT whose first frame, instead of HELLO, is ATTACH with OPEN's token;
+// everything after it is proto/session.h.
 //
 // HELLO is the first frame in its direction, HELLO_OK or REJECT the first in the other. A connection that says nothing
 // for AGENT_HELLO_TIMEOUT_MS is closed.
@@ -51,6 +64,14 @@
 #define AGENT_SOFTWARE_MAX     63
 #define AGENT_DETAIL_MAX       511
 
+// Capability bits in an agent's HELLO to its host.
+#define AGENT_CAP_SESSION   1u // OPEN, and so exec and copy
+#define AGENT_CAP_CONFIGURE 2u
+#define AGENT_CAP_STATS     4u
+#define AGENT_CAP_CLOCK     8u // RESUMED; it also sets the guest's clock from HELLO_OK
+
+enum agent_session_kind { AGENT_SESSION_EXEC = 0, AGENT_SESSION_COPY = 1, AGENT_SESSION_KIND_COUNT };
+
 enum agent_frame_type {
     AGENT_HELLO = 1,
     AGENT_HELLO_OK = 2,
@@ -69,6 +90,12 @@ enum agent_frame_type {
     AGENT_SHUTDOWN = 15,
     AGENT_PING = 16,
     AGENT_PONG = 17,
+    AGENT_CONFIGURE = 18,
+    AGENT_OPEN = 19,
+    AGENT_ATTACH = 20,
+    AGENT_STATS = 21,
+    AGENT_STATS_IS = 22,
+    AGENT_RESUMED = 23,
     AGENT_FRAME_TYPE_COUNT
 };
 
@@ -76,6 +103,23 @@ struct agent_header {
     uint32_t len_bytes;
     enum agent_frame_type type;
     uint32_t tag;
+};
+
+struct agent_configure {
+    struct wire_view hostname; // a valid name
+    uint32_t ipv4;             // host byte order: 10.0.0.2 is 0x0a000002; 0: no address
+    uint32_t gateway;          // 0: no default route
+    uint8_t prefix;            // 0..32
+    uint16_t mtu;              // 0: leave it
+    uint8_t mac[6];
+};
+
+struct agent_stats {
+    uint64_t mem_total, mem_available, swap_used; // bytes
+    uint64_t disk_total, disk_free;               // bytes, of the root file system
+    uint32_t load1_milli;                         // load average of a minute, in thousandths
+    uint32_t processes;
+    uint64_t uptime_ns;
 };
 
 // One decoded frame. Views point into the payload that was decoded.
@@ -107,11 +151,17 @@ struct agent_frame {
         struct id id; // ACK, RELEASE
         uint32_t credit;
         struct wire_view service; // REGISTER, UNREGISTER: a valid name
-        uint64_t realtime_ns;     // CLOCK_IS
+        uint64_t realtime_ns;     // CLOCK_IS, RESUMED
         struct {
             uint32_t grace_ms;
             struct wire_view reason;
         } shutdown;
+        struct agent_configure configure;
+        struct {
+            struct id token;
+            enum agent_session_kind kind; // OPEN only
+        } session;                        // OPEN, ATTACH
+        struct agent_stats stats;         // STATS_IS
     };
 };
 

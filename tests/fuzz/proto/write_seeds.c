@@ -104,6 +104,7 @@ int main(int argc, char **argv)
     root = argv[1];
     write_samples("proto_envelope", sample_envelope);
     write_samples("proto_agent_frame", sample_agent);
+    write_samples("proto_session", sample_session);
     write_samples("proto_privctl", sample_privctl);
     write_samples("proto_vmctl", sample_vmctl);
     write_samples("proto_vmctl_config", sample_vmctl_config);

@@ -62,6 +62,14 @@ static const struct agent_frame frames[] = {
     {.type = AGENT_SHUTDOWN, .shutdown = {5000, V("the operator stops it")}},
     {.type = AGENT_PING, .tag = 1},
     {.type = AGENT_PONG, .tag = 1},
+    {.type = AGENT_CONFIGURE,
+     .tag = 2,
+     .configure = {V("web"), 0x0a000002, 0x0a000001, 24, 1400, {2, 0, 0, 0, 0, 1}}},
+    {.type = AGENT_OPEN, .tag = 3, .session = {ID(9), AGENT_SESSION_COPY}},
+    {.type = AGENT_ATTACH, .session = {ID(9), AGENT_SESSION_EXEC}},
+    {.type = AGENT_STATS, .tag = 4},
+    {.type = AGENT_STATS_IS, .tag = 4, .stats = {1, 2, 3, 4, 5, 6, 7, 8}},
+    {.type = AGENT_RESUMED, .realtime_ns = 1700000000000000000},
 };
 
 static const struct privctl_message privctls[] = {
@@ -80,6 +88,38 @@ static const struct privctl_message privctls[] = {
     {.type = PRIVCTL_EXITED, .entry = {.vm = ID(1), .exited = true, .wait_status = -1}},
     {.type = PRIVCTL_OK, .tag = 8},
     {.type = PRIVCTL_FAIL, .tag = 9, .fail = {13, V("open /dev/kvm: Permission denied")}},
+};
+
+static const struct session_frame sessions[] = {
+    {.type = SESSION_EXEC,
+     .exec = {.flags = SESSION_EXEC_TTY | SESSION_EXEC_STDIN,
+              .cols = 80,
+              .rows = 25,
+              .user = V("www-data"),
+              .cwd = V("/srv"),
+              .n_args = 3,
+              .args = {V("sh"), V("-c"), V("\xff\xfe")},
+              .n_env = 2,
+              .env = {V("HOME=/"), V("EMPTY=")}}},
+    {.type = SESSION_EXEC, .exec = {.n_args = 1, .args = {V("true")}}},
+    {.type = SESSION_COPY,
+     .copy = {SESSION_COPY_PUT, 0640, 0, SESSION_OWNER_DEFAULT, 1ull << 40, 1700000000000000000,
+              V("/tmp/a b"), V("")}},
+    {.type = SESSION_COPY, .copy = {.op = SESSION_COPY_SYMLINK, .path = V("l"), .target = V("../x")}},
+    {.type = SESSION_STARTED, .pid = 4711},
+    {.type = SESSION_ERROR, .error = {SESSION_ERROR_NO_SPACE, V("write /tmp/a: no space")}},
+    {.type = SESSION_STDIN, .data = V("\x00\xff")},
+    {.type = SESSION_STDOUT, .data = V("out")},
+    {.type = SESSION_STDERR, .data = V("err")},
+    {.type = SESSION_STDIN_EOF},
+    {.type = SESSION_CREDIT, .credit = SESSION_CREDIT_MAX},
+    {.type = SESSION_RESIZE, .size = {132, 43}},
+    {.type = SESSION_SIGNAL, .signal = 15},
+    {.type = SESSION_EXIT, .exit = {SESSION_SIGNALLED, 9}},
+    {.type = SESSION_DATA, .data = V("content")},
+    {.type = SESSION_STAT,
+     .stat = {SESSION_FILE_SYMLINK, 0777, 1, 2, 3, 1700000000000000000, V("link\xff"), V("/etc")}},
+    {.type = SESSION_END, .sha256 = {1, 2, 3}},
 };
 
 static const struct vmctl_message vmctls[] = {
@@ -142,6 +182,16 @@ bool sample_agent(size_t i, struct sample *ret)
         .type = i % 2 ? AGENT_SEND : AGENT_DELIVER, .tag = (uint32_t)i, .envelope = envelopes[i / 2]};
     agent_frame_write(&w, &f);
     return finish(ret, agent_frame_type_name(f.type), &w);
+}
+
+bool sample_session(size_t i, struct sample *ret)
+{
+    struct wire_writer w;
+    wire_writer_init(&w, ret->data, SAMPLE_CAP);
+    if (i >= COUNT(sessions))
+        return false;
+    session_frame_write(&w, &sessions[i]);
+    return finish(ret, session_frame_type_name(sessions[i].type), &w);
 }
 
 bool sample_privctl(size_t i, struct sample *ret)

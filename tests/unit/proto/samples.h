@@ -4,6 +4,7 @@
 
 #include "proto/agent.h"
 #include "proto/privctl.h"
+#include "proto/session.h"
 #include "proto/vmctl.h"
 
 #define SAMPLE_CAP 65536
@@ -17,6 +18,7 @@ struct sample {
 // Fills *ret with sample i; false when there are no more.
 bool sample_envelope(size_t i, struct sample *ret);
 bool sample_agent(size_t i, struct sample *ret); // a whole frame, header included
+bool sample_session(size_t i, struct sample *ret); // a whole frame, header included
 bool sample_privctl(size_t i, struct sample *ret);
 bool sample_vmctl(size_t i, struct sample *ret);
 bool sample_vmctl_config(size_t i, struct sample *ret);
