@@ -396,6 +396,8 @@ static struct agent_frame sample_of(enum agent_frame_type type)
         frame.service = text_view("s");
     else if (type == AGENT_CREDIT)
         frame.credit = 1;
+    else if (type == AGENT_CONFIGURE)
+        frame.configure.hostname = text_view("x");
     if (type == AGENT_DELIVER)
         frame.envelope.from = text_view("acme/web");
     return frame;
