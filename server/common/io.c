@@ -10,7 +10,7 @@
 
 #include "common/cleanup.h"
 
-#define FDS_MAX 8
+#define FDS_MAX 24
 
 int io_send_fds(int sock, const void *data, size_t len, const int *fds, size_t n_fds)
 {

@@ -31,7 +31,7 @@ static bool is_kind(const struct stat *st, enum kind kind)
 static const struct {
     const char *what;
     enum kind kind;
-} kinds[VMCTL_FDS_MAX] = {
+} kinds[] = {
     {"/dev/kvm", KIND_KVM},
     {"a tap (/dev/net/tun)", KIND_TAP},
     {"the kernel, a regular file", KIND_FILE},
@@ -42,9 +42,9 @@ static const struct {
 
 static int check_fds(const int *fds, size_t n, struct err *err)
 {
-    if (n < VMCTL_FDS_MAX - 1)
-        return err_set(err, -EINVAL, "CONFIG came with %zu descriptors, at least %d are needed", n,
-                       VMCTL_FDS_MAX - 1);
+    if (n < ARRAY_LEN(kinds) - 1 || n > ARRAY_LEN(kinds))
+        return err_set(err, -EINVAL, "CONFIG came with %zu descriptors, %zu or %zu are needed", n,
+                       ARRAY_LEN(kinds) - 1, ARRAY_LEN(kinds));
     for (size_t i = 0; i < n; i++) {
         struct stat st;
         if (fstat(fds[i], &st) < 0)
@@ -80,8 +80,8 @@ int config_receive(struct config *config, int control_fd, struct err *err)
         return err_set(err, -EPIPE, "the control socket was closed before CONFIG came");
     if (len < 0)
         return err_errno(err, (int)len, "receive CONFIG on descriptor %d", control_fd);
-    int *const slots[VMCTL_FDS_MAX] = {&config->kvm_fd,     &config->tap_fd, &config->kernel_fd,
-                                       &config->program_fd, &config->log_fd, &config->archive_fd};
+    int *const slots[] = {&config->kvm_fd,     &config->tap_fd, &config->kernel_fd,
+                          &config->program_fd, &config->log_fd, &config->archive_fd};
     for (size_t i = 0; i < n_fds && i < ARRAY_LEN(slots); i++)
         *slots[i] = fds[i];
     int rc = check_fds(fds, n_fds, err);

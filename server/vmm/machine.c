@@ -22,9 +22,6 @@
 #define RNG_BYTES_S  (1u << 20)
 #define DOORBELL     0x50u // virtio-mmio QueueNotify
 
-// What one NIC may move each way: enough for any program, and not enough to keep a host's bridge busy.
-static const struct virtio_net_rate nic_rate = {.packets_per_s = 100000, .bits_per_s = 1000000000};
-
 // ---- what happens while the guest runs ----
 
 static void raise_guest(void *arg)
@@ -174,8 +171,9 @@ static int make_devices(struct machine *m, struct err *err)
         .memory = &m->mem, .loop = m->loop, .raise = raise_guest, .broken = on_device_broken, .arg = m};
     const struct virtio_vsock_options vsock = {
         .guest_cid = GUEST_CID, .port = AGENT_VSOCK_PORT, .accept = on_guest_connection, .arg = m};
-    struct virtio_net_options net = {
-        .tap_fd = m->config->tap_fd, .to_guest = nic_rate, .from_guest = nic_rate};
+    const struct virtio_net_rate rate = {.packets_per_s = m->config->vm.net_packets_per_s,
+                                         .bits_per_s = m->config->vm.net_bits_per_s};
+    struct virtio_net_options net = {.tap_fd = m->config->tap_fd, .to_guest = rate, .from_guest = rate};
     memcpy(net.mac, m->config->vm.mac, sizeof net.mac);
     // Access mode is ignored here: the only thing that changes is that nothing blocks.
     int rc = fcntl(m->config->tap_fd, F_SETFL, O_NONBLOCK) < 0

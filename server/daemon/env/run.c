@@ -76,7 +76,8 @@ static void on_vm_state(void *arg, enum vmctl_state state, enum vmctl_cause caus
                         const char *reason)
 {
     struct env *e = arg;
-    if (state == VMCTL_BOOTING || state == VMCTL_RUNNING || e->outcome != OUTCOME_NONE)
+    if (state == VMCTL_BOOTING || state == VMCTL_RUNNING || state == VMCTL_PAUSED ||
+        e->outcome != OUTCOME_NONE)
         return; // the first word about its end counts
     if (state == VMCTL_EXITED) {
         e->outcome = OUTCOME_EXITED;

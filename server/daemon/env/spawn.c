@@ -10,6 +10,10 @@
 #include "env/logfile.h"
 #include "env/measure.h"
 
+// What one NIC of a cell may move each way: enough for any program, and not enough to keep a host's bridge
+// busy.
+#define CELL_NET_PACKETS_PER_S 100000u
+#define CELL_NET_BITS_PER_S    1000000000u
 // What a monitor needs beyond its guest's memory: its own heap, page tables, the kernel's share of KVM.
 #define MONITOR_BYTES (24u << 20)
 #define MONITOR_PIDS  16
@@ -71,6 +75,8 @@ static void describe(struct env *e, struct vmctl_config *c)
     json_t *arg;
     c->tenant = VIEW(e->tenant);
     c->name = VIEW(e->name);
+    c->kind = VMCTL_KIND_CELL;
+    c->n_vcpus = 1;
     c->memory_mib = e->spec.memory_mib;
     ipam_mac(e->ipv4, c->mac);
     c->ipv4 = e->ipv4;
@@ -78,6 +84,8 @@ static void describe(struct env *e, struct vmctl_config *c)
     c->prefix = IPAM_PREFIX;
     c->log_bytes_per_s = config->log_bytes_per_s;
     c->log_burst_bytes = config->log_burst_bytes;
+    c->net_packets_per_s = CELL_NET_PACKETS_PER_S;
+    c->net_bits_per_s = CELL_NET_BITS_PER_S;
     c->args[c->n_args++] = VIEW(e->spec.argv0 ? e->spec.argv0 : e->name);
     json_array_foreach(e->spec.args, i, arg) c->args[c->n_args++] = VIEW(json_string_value(arg));
 }

@@ -16,7 +16,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         args_bytes += c.args[i].len + 1;
     for (size_t i = 0; i < c.n_env; i++)
         args_bytes += c.env[i].len + 1;
-    EXPECT(c.n_args >= 1 && args_bytes <= VMCTL_ARGS_BYTES_MAX);
+    EXPECT(c.n_args >= (c.kind == VMCTL_KIND_CELL) && args_bytes <= VMCTL_ARGS_BYTES_MAX);
+    EXPECT(c.n_vcpus >= 1 && c.n_vcpus <= (c.kind == VMCTL_KIND_CELL ? 1 : VMCTL_VCPUS_MAX));
+    EXPECT(c.n_disks <= VMCTL_DISKS_MAX && c.cmdline.len <= VMCTL_CMDLINE_MAX);
     encode_begin(&w, size);
     vmctl_config_write(&w, &c);
     check_same(&w, data, size);

@@ -197,6 +197,7 @@ static void parse_command_line(struct run *r, int argc, char **argv)
     struct vmctl_config *c = &r->config;
     c->tenant = view_of("test");
     c->name = view_of("cell");
+    c->n_vcpus = 1;
     c->memory_mib = 32;
     memcpy(c->mac, (const uint8_t[]){0x52, 0x54, 0, 0, 0, 2}, sizeof c->mac);
     for (int opt; (opt = getopt_long(argc, argv, "+e:v", options, NULL)) != -1;)

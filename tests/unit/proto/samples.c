@@ -128,12 +128,20 @@ static const struct vmctl_message vmctls[] = {
     {.type = VMCTL_STATE, .state = {VMCTL_FAILED, VMCTL_CAUSE_GUEST_FAULT, -1, V("#PF at 0x0")}},
     {.type = VMCTL_STREAM, .stream = {0x80000001, 1024}},
     {.type = VMCTL_LOG, .log_total = 1ull << 40},
+    {.type = VMCTL_PAUSE},
+    {.type = VMCTL_RESUME},
+    {.type = VMCTL_CONSOLE},
+    {.type = VMCTL_RESIZE, .resize = {132, 43}},
+    {.type = VMCTL_BALLOON, .balloon_target_mib = 256},
+    {.type = VMCTL_STATS},
+    {.type = VMCTL_STATS_IS, .stats = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, UINT64_MAX}},
 };
 
 static const struct vmctl_config configs[] = {
-    {.tenant = V("acme"), .name = V("web"), .memory_mib = 8, .n_args = 1, .args = {V("/init")}},
+    {.tenant = V("acme"), .name = V("web"), .n_vcpus = 1, .memory_mib = 8, .n_args = 1, .args = {V("/init")}},
     {.tenant = V("acme"),
      .name = V("db"),
+     .n_vcpus = 1,
      .memory_mib = 3072,
      .mac = {2, 0, 0, 0, 0, 1},
      .ipv4 = 0x0a000002,
@@ -141,10 +149,28 @@ static const struct vmctl_config configs[] = {
      .prefix = 24,
      .log_bytes_per_s = 1 << 20,
      .log_burst_bytes = 1 << 16,
+     .net_packets_per_s = 100000,
+     .net_bits_per_s = 1000000000,
      .n_args = 3,
      .args = {V("serve"), V("--echo"), V("")},
      .n_env = 2,
      .env = {V("HOME=/"), V("EMPTY=")}},
+    {.tenant = V("acme"),
+     .name = V("host"),
+     .kind = VMCTL_KIND_LINUX,
+     .n_vcpus = 16,
+     .memory_mib = VMCTL_LINUX_MEMORY_MAX_MIB,
+     .cmdline = V("root=/dev/vda quiet"),
+     .has_initrd = true,
+     .n_disks = 3,
+     .disks = {{.flags = VMCTL_DISK_OVERLAY, .id = V("root"), .requests_per_s = 1000, .bytes_per_s = 1 << 20},
+               {.flags = VMCTL_DISK_READ_ONLY, .id = V("01234567890123456789")},
+               {.id = V("")}}},
+    {.tenant = V("acme"),
+     .name = V("tiny"),
+     .kind = VMCTL_KIND_LINUX,
+     .n_vcpus = 1,
+     .memory_mib = VMCTL_LINUX_MEMORY_MIN_MIB},
 };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -207,8 +233,10 @@ bool sample_privctl(size_t i, struct sample *ret)
 bool sample_vmctl(size_t i, struct sample *ret)
 {
     static const char *const names[] = {
-        [VMCTL_QUERY] = "QUERY",   [VMCTL_QUIT] = "QUIT", [VMCTL_STATE] = "STATE",
-        [VMCTL_STREAM] = "STREAM", [VMCTL_LOG] = "LOG",
+        [VMCTL_QUERY] = "QUERY",     [VMCTL_QUIT] = "QUIT",       [VMCTL_STATE] = "STATE",
+        [VMCTL_STREAM] = "STREAM",   [VMCTL_LOG] = "LOG",         [VMCTL_PAUSE] = "PAUSE",
+        [VMCTL_RESUME] = "RESUME",   [VMCTL_CONSOLE] = "CONSOLE", [VMCTL_RESIZE] = "RESIZE",
+        [VMCTL_BALLOON] = "BALLOON", [VMCTL_STATS] = "STATS",     [VMCTL_STATS_IS] = "STATS_IS",
     };
     struct wire_writer w;
     wire_writer_init(&w, ret->data, SAMPLE_CAP);
@@ -225,5 +253,6 @@ bool sample_vmctl_config(size_t i, struct sample *ret)
     if (i >= COUNT(configs))
         return false;
     vmctl_config_write(&w, &configs[i]);
-    return finish(ret, i == 0 ? "smallest" : "full", &w);
+    static const char *const names[COUNT(configs)] = {"smallest", "full", "linux", "linux-smallest"};
+    return finish(ret, names[i], &w);
 }

@@ -135,6 +135,7 @@ static int setup(void **state)
     f->n_fds = 5;
     f->config.tenant = view("acme");
     f->config.name = view("web");
+    f->config.n_vcpus = 1;
     f->config.memory_mib = VMCTL_MEMORY_MIN_MIB;
     f->config.mac[0] = 2;
     f->config.n_args = 1;
@@ -399,7 +400,7 @@ static void a_datagram_that_is_no_config_fails(void **state)
 {
     struct fixture *f = *state;
     assert_int_equal(io_send_fds(f->control, "\x02\0\0\0", 4, NULL, 0), 0);
-    assert_failed(f, VMCTL_CAUSE_CONFIG, "at least 5 are needed", 2);
+    assert_failed(f, VMCTL_CAUSE_CONFIG, "5 or 6 are needed", 2);
 }
 
 static void a_config_that_is_garbage_fails(void **state)
