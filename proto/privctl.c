@@ -108,11 +108,13 @@ static void read_spawn(struct wire_reader *r, struct privctl_message *m)
     s->vm = read_vm(r);
     field_read_name_cstr(r, s->tenant);
     field_read_name_cstr(r, s->name);
+    s->kind = (enum privctl_kind)field_read_u8_in(r, 0, PRIVCTL_KIND_COUNT - 1, "the kind is unknown");
     size_t start = r->pos;
     s->memory_max_bytes = wire_read_u64(r);
     if (s->memory_max_bytes == 0)
         wire_reader_fail_at(r, start, "the memory limit is zero");
     s->cpu_weight = field_read_u32_in(r, 1, CPU_WEIGHT_MAX, "the CPU weight is not 1 to 10000");
+    s->cpu_percent = field_read_u32_in(r, 0, PRIVCTL_CPU_PERCENT_MAX, "the CPU quota is over 1000 CPUs");
     s->pids_max = field_read_u32_in(r, 1, UINT32_MAX, "the process limit is zero");
     s->net = read_net(r);
     field_read_mac(r, s->mac);
@@ -126,8 +128,10 @@ static void write_spawn(struct wire_writer *w, const struct privctl_message *m)
     field_write_id(w, &s->vm);
     wire_write_cstr(w, s->tenant);
     wire_write_cstr(w, s->name);
+    wire_write_u8(w, (uint8_t)s->kind);
     wire_write_u64(w, s->memory_max_bytes);
     wire_write_u32(w, s->cpu_weight);
+    wire_write_u32(w, s->cpu_percent);
     wire_write_u32(w, s->pids_max);
     wire_write_u16(w, s->net);
     wire_write_raw(w, s->mac, sizeof s->mac);
@@ -232,7 +236,7 @@ static const struct message_codec {
     [PRIVCTL_HELLO_OK] = {"HELLO_OK", 0, 0, read_hello_ok, write_hello_ok},
     [PRIVCTL_NET_UP] = {"NET_UP", 0, 0, read_net_up, write_net_up},
     [PRIVCTL_NET_DOWN] = {"NET_DOWN", 0, 0, read_net_down, write_net_down},
-    [PRIVCTL_SPAWN] = {"SPAWN", 3, 4, read_spawn, write_spawn},
+    [PRIVCTL_SPAWN] = {"SPAWN", 2, PRIVCTL_FDS_MAX, read_spawn, write_spawn},
     [PRIVCTL_SPAWN_OK] = {"SPAWN_OK", 1, 1, read_spawn_ok, write_spawn_ok},
     [PRIVCTL_KILL] = {"KILL", 0, 0, read_id, write_id},
     [PRIVCTL_FORGET] = {"FORGET", 0, 0, read_id, write_id},

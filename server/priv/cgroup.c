@@ -23,10 +23,19 @@
 #define FILE_NAME_CAP   96  // "<vm id>/memory.memsw.limit_in_bytes"
 #define REMOVE_TRIES    400 // with the pause, two seconds
 #define REMOVE_PAUSE_MS 5
+#define PERIOD_US       100000u // of the CPU quota: the kernel's default, in both versions
 
 static const char *const v1_controllers[CGROUP_HIERARCHIES_MAX] = {"cpu", "memory", "pids"};
 
-enum limit_kind { LIMIT_MEMORY, LIMIT_WEIGHT, LIMIT_SHARES, LIMIT_PIDS, LIMIT_ZERO };
+enum limit_kind {
+    LIMIT_MEMORY,
+    LIMIT_WEIGHT,
+    LIMIT_SHARES,
+    LIMIT_QUOTA,
+    LIMIT_PIDS,
+    LIMIT_ZERO,
+    LIMIT_COUNT
+};
 
 // Which file says what, where. Index: for version 1 that of v1_controllers.
 static const struct limit_file {
@@ -37,10 +46,12 @@ static const struct limit_file {
     bool optional;
 } limit_files[] = {
     {CGROUP_V1, 0, "cpu.shares", LIMIT_SHARES, false},
+    {CGROUP_V1, 0, "cpu.cfs_quota_us", LIMIT_QUOTA, true}, // only where the kernel has CFS bandwidth control
     {CGROUP_V1, 1, "memory.limit_in_bytes", LIMIT_MEMORY, false},
     {CGROUP_V1, 1, "memory.memsw.limit_in_bytes", LIMIT_MEMORY, true}, // only where swap is accounted for
     {CGROUP_V1, 2, "pids.max", LIMIT_PIDS, false},
     {CGROUP_V2, 0, "cpu.weight", LIMIT_WEIGHT, false},
+    {CGROUP_V2, 0, "cpu.max", LIMIT_QUOTA, true},
     {CGROUP_V2, 0, "memory.max", LIMIT_MEMORY, false},
     {CGROUP_V2, 0, "memory.swap.max", LIMIT_ZERO, true},
     {CGROUP_V2, 0, "pids.max", LIMIT_PIDS, false},
@@ -267,9 +278,12 @@ static void limit_text(enum limit_kind kind, const struct cgroup_limits *limits,
         [LIMIT_MEMORY] = limits->memory_max_bytes,
         [LIMIT_WEIGHT] = limits->cpu_weight,
         [LIMIT_SHARES] = cgroup_shares_of_weight(limits->cpu_weight),
+        [LIMIT_QUOTA] =
+            (uint64_t)limits->cpu_percent * (PERIOD_US / 100), // of the period, which is the default
         [LIMIT_PIDS] = limits->pids_max,
         [LIMIT_ZERO] = 0,
     };
+    _Static_assert(ARRAY_LEN(values) == LIMIT_COUNT, "one value per kind of limit");
     snprintf(ret, 24, "%" PRIu64, values[kind]);
 }
 
@@ -278,7 +292,8 @@ static int set_limits(const struct cgroups *cg, unsigned hierarchy, const char *
 {
     for (unsigned n = 0; n < ARRAY_LEN(limit_files); n++) {
         const struct limit_file *f = &limit_files[n];
-        if (f->version != cg->version || f->hierarchy != hierarchy)
+        if (f->version != cg->version || f->hierarchy != hierarchy ||
+            (f->kind == LIMIT_QUOTA && limits->cpu_percent == 0))
             continue;
         char text[24], file[FILE_NAME_CAP];
         limit_text(f->kind, limits, text);

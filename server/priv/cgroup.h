@@ -23,7 +23,8 @@ struct cgroups {
 
 struct cgroup_limits {
     uint64_t memory_max_bytes;
-    uint32_t cpu_weight; // 1..10000, 100 is the default
+    uint32_t cpu_weight;  // 1..10000, 100 is the default
+    uint32_t cpu_percent; // of one CPU; 0: no quota
     uint32_t pids_max;
 };
 

@@ -87,7 +87,7 @@ static int set_limits(const struct child *c)
         {RLIMIT_CORE, 0}, // a core would hold the guest's memory
         {RLIMIT_NOFILE, DESCRIPTORS_MAX},
         {RLIMIT_NPROC, c->request->pids_max},
-        {RLIMIT_FSIZE, c->request->file_bytes_max}, // the log is the only file it can write
+        {RLIMIT_FSIZE, c->request->file_bytes_max}, // log and disks have the size they will ever have
         {RLIMIT_MEMLOCK, 0},
         {RLIMIT_MSGQUEUE, 0},
         {RLIMIT_SIGPENDING, SIGNALS_MAX},

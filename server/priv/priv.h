@@ -32,7 +32,7 @@ struct priv {
 int net_up(struct priv *p, uint16_t net, struct subnet s, struct err *err);
 int net_down(struct priv *p, uint16_t net, struct err *err);
 
-// spawn.c: checks the request and its descriptors (kernel, program, log[, archive]; they stay the caller's),
+// spawn.c: checks the request and its descriptors (which: privctl.h; they stay the caller's),
 // then makes cgroup, process, tap and filter, and configures envvm. Undone on failure.
 int spawn_vm(struct priv *p, const struct privctl_spawn *request, const int *fds, size_t n_fds,
              struct vm **ret, struct err *err);
@@ -40,7 +40,9 @@ int spawn_vm(struct priv *p, const struct privctl_spawn *request, const int *fds
 int spawn_undo(struct priv *p, const struct vm *vm, struct err *err);
 // The two checks, for tests: nothing but reads.
 int spawn_check(const struct priv *p, const struct privctl_spawn *request, struct err *err);
-int spawn_check_fds(const int *fds, size_t n_fds, uint64_t *ret_log_bytes, struct err *err);
+// *ret_file_bytes: the size of the largest file that envvm may write to; none of them ever grows.
+int spawn_check_fds(enum privctl_kind kind, const int *fds, size_t n_fds, uint64_t *ret_file_bytes,
+                    struct err *err);
 
 // reap.c: takes note of every VM that ended, and cleans up after it. Logs each.
 void reap_ended(struct priv *p);

@@ -27,24 +27,69 @@
 #define KERNEL_BYTES_MAX  ((uint64_t)256 << 20)
 #define PROGRAM_BYTES_MAX ((uint64_t)1 << 30)
 #define ARCHIVE_BYTES_MAX ((uint64_t)4 << 30)
+#define DISK_BYTES_MAX    ((uint64_t)1 << 50)
 #define CONFIG_HEADER     4 // u16 type, u16 zero
 
-// The descriptors that SPAWN carries, in order.
-static const struct passed {
-    const char *name;
-    bool written; // by envvm; the others are only read
-    uint64_t bytes_min, bytes_max;
-} passed[] = {
-    {"kernel", false, 1, KERNEL_BYTES_MAX},
-    {"program", false, 1, PROGRAM_BYTES_MAX},
-    {"log", true, LOGRING_HEADER + LOGRING_CAPACITY_MIN, LOGRING_HEADER + (uint64_t)LOGRING_CAPACITY_MAX},
-    {"archive", false, 1, ARCHIVE_BYTES_MAX},
+enum passed_mode {
+    PASSED_READ,
+    PASSED_WRITTEN, // by envvm
+    PASSED_EITHER,  // as it was opened: which is which only the configuration says
 };
 
-#define PASSED_LOG 2
-_Static_assert(ARRAY_LEN(passed) == PRIVCTL_FDS_MAX, "one row per descriptor of SPAWN");
+// The descriptors that SPAWN carries, in order.
+struct passed {
+    const char *name;
+    enum passed_mode mode;
+    uint64_t bytes_min, bytes_max;
+};
 
-static int check_fd(const struct passed *want, int fd, uint64_t *ret_bytes, struct err *err)
+#define PASSED_KERNEL                                                                                        \
+    {                                                                                                        \
+        "kernel", PASSED_READ, 1, KERNEL_BYTES_MAX                                                           \
+    }
+#define PASSED_LOG                                                                                           \
+    {                                                                                                        \
+        "log", PASSED_WRITTEN, LOGRING_HEADER + LOGRING_CAPACITY_MIN,                                        \
+            LOGRING_HEADER + (uint64_t)LOGRING_CAPACITY_MAX                                                  \
+    }
+
+static const struct passed cell_files[] = {
+    PASSED_KERNEL,
+    {"program", PASSED_READ, 1, PROGRAM_BYTES_MAX},
+    PASSED_LOG,
+    {"archive", PASSED_READ, 1, ARCHIVE_BYTES_MAX},
+};
+// Of an initrd and of disks there may be any number of each: they are all held against the last row.
+static const struct passed linux_files[] = {
+    PASSED_KERNEL,
+    PASSED_LOG,
+    {"initrd or disk", PASSED_EITHER, 1, DISK_BYTES_MAX},
+};
+
+static const struct passed_list {
+    const struct passed *files;
+    size_t n_files, n_min, n_max;
+    const char *what;
+} passed_lists[PRIVCTL_KIND_COUNT] = {
+    [PRIVCTL_KIND_CELL] = {cell_files, ARRAY_LEN(cell_files), 3, 4,
+                           "kernel, program, log and perhaps archive"},
+    [PRIVCTL_KIND_LINUX] = {linux_files, ARRAY_LEN(linux_files), 2, PRIVCTL_FDS_MAX,
+                            "kernel, log, perhaps initrd, and disks"},
+};
+
+// How a descriptor must not have been opened, or NULL.
+static const char *check_mode(const struct passed *want, int flags)
+{
+    bool written = (flags & O_ACCMODE) != O_RDONLY;
+    if (want->mode == PASSED_READ && written)
+        return "reading only";
+    if (want->mode == PASSED_WRITTEN && !written)
+        return "writing, not appending";
+    return written && (flags & O_APPEND) ? "writing, not appending" : NULL;
+}
+
+// *ret_written_bytes is raised to the size of a file that envvm may write to.
+static int check_fd(const struct passed *want, int fd, uint64_t *ret_written_bytes, struct err *err)
 {
     struct stat st;
     int flags = fcntl(fd, F_GETFL);
@@ -52,29 +97,31 @@ static int check_fd(const struct passed *want, int fd, uint64_t *ret_bytes, stru
         return err_errno(err, -errno, "look at the %s", want->name);
     if (!S_ISREG(st.st_mode) || (flags & O_PATH))
         return err_set(err, -EINVAL, "the %s is not a regular file that was opened for use", want->name);
-    int mode = flags & O_ACCMODE;
-    if (want->written ? mode == O_RDONLY || (flags & O_APPEND) : mode != O_RDONLY)
-        return err_set(err, -EINVAL, "the %s has to be opened for %s", want->name,
-                       want->written ? "writing, not appending" : "reading only");
+    const char *needed = check_mode(want, flags);
+    if (needed)
+        return err_set(err, -EINVAL, "the %s has to be opened for %s", want->name, needed);
     if (st.st_size < 0 || (uint64_t)st.st_size < want->bytes_min || (uint64_t)st.st_size > want->bytes_max)
         return err_set(err, -EINVAL, "the %s is %jd bytes long, which is not %" PRIu64 " to %" PRIu64,
                        want->name, (intmax_t)st.st_size, want->bytes_min, want->bytes_max);
-    *ret_bytes = (uint64_t)st.st_size;
+    if ((flags & O_ACCMODE) != O_RDONLY && (uint64_t)st.st_size > *ret_written_bytes)
+        *ret_written_bytes = (uint64_t)st.st_size;
     return 0;
 }
 
-int spawn_check_fds(const int *fds, size_t n_fds, uint64_t *ret_log_bytes, struct err *err)
+int spawn_check_fds(enum privctl_kind kind, const int *fds, size_t n_fds, uint64_t *ret_file_bytes,
+                    struct err *err)
 {
-    if (n_fds <= PASSED_LOG || n_fds > ARRAY_LEN(passed))
-        return err_set(err, -EINVAL, "%zu descriptors instead of kernel, program, log and perhaps archive",
-                       n_fds);
-    uint64_t bytes[ARRAY_LEN(passed)] = {0};
+    const struct passed_list *list = &passed_lists[kind];
+    uint64_t bytes = 0;
+    if (n_fds < list->n_min || n_fds > list->n_max)
+        return err_set(err, -EINVAL, "%zu descriptors instead of %s", n_fds, list->what);
     for (size_t i = 0; i < n_fds; i++) {
-        int rc = check_fd(&passed[i], fds[i], &bytes[i], err);
+        size_t row = i < list->n_files ? i : list->n_files - 1;
+        int rc = check_fd(&list->files[row], fds[i], &bytes, err);
         if (rc < 0)
             return rc;
     }
-    *ret_log_bytes = bytes[PASSED_LOG];
+    *ret_file_bytes = bytes;
     return 0;
 }
 
@@ -110,6 +157,9 @@ int spawn_check(const struct priv *p, const struct privctl_spawn *r, struct err 
                        r->memory_max_bytes, MEMORY_BYTES_MIN, MEMORY_BYTES_MAX);
     if (r->cpu_weight < 1 || r->cpu_weight > WEIGHT_MAX)
         return err_set(err, -EINVAL, "a CPU weight of %u is not 1 to %u", r->cpu_weight, WEIGHT_MAX);
+    if (r->kind >= PRIVCTL_KIND_COUNT || r->cpu_percent > PRIVCTL_CPU_PERCENT_MAX)
+        return err_set(err, -EINVAL, "a VM of kind %d with a CPU quota of %u %% is not one that can be made",
+                       (int)r->kind, r->cpu_percent);
     if (r->pids_max < PIDS_MIN || r->pids_max > PIDS_MAX)
         return err_set(err, -EINVAL, "a limit of %u threads is not %u to %u", r->pids_max, PIDS_MIN,
                        PIDS_MAX);
@@ -133,15 +183,14 @@ static void fill_record(struct priv *p, struct vm *vm, const struct privctl_spaw
 }
 
 // The control socket and, at its other end, envvm in its group and jail, waiting for CONFIG.
-static int start_process(struct priv *p, struct vm *vm, const struct privctl_spawn *r, uint64_t log_bytes,
+static int start_process(struct priv *p, struct vm *vm, const struct privctl_spawn *r, uint64_t file_bytes,
                          struct err *err)
 {
     char id[ID_TEXT_CAP];
     id_format(&vm->id, id);
     struct cgroup_entry entry;
-    int rc =
-        cgroup_make(&p->cgroups, id, &(struct cgroup_limits){r->memory_max_bytes, r->cpu_weight, r->pids_max},
-                    &entry, err);
+    const struct cgroup_limits limits = {r->memory_max_bytes, r->cpu_weight, r->cpu_percent, r->pids_max};
+    int rc = cgroup_make(&p->cgroups, id, &limits, &entry, err);
     if (rc < 0)
         return rc;
     char title[2 * NAME_CAP];
@@ -156,7 +205,7 @@ static int start_process(struct priv *p, struct vm *vm, const struct privctl_spa
             .control = pair[1],
             .entry = &entry,
             .uid = vm->uid,
-            .file_bytes_max = log_bytes,
+            .file_bytes_max = file_bytes,
             .pids_max = r->pids_max,
             .host_name = vm->name,
             .title = title,
@@ -189,7 +238,7 @@ static int connect_nic(struct priv *p, const struct vm *vm, int *ret_tap, struct
 static int send_config(const struct priv *p, const struct vm *vm, int tap, const struct privctl_spawn *r,
                        const int *fds, size_t n_fds, struct err *err)
 {
-    int all[VMCTL_FDS_MAX] = {p->kvm.fd, tap};
+    int all[2 + PRIVCTL_FDS_MAX] = {p->kvm.fd, tap};
     memcpy(all + 2, fds, n_fds * sizeof *fds);
     uint8_t datagram[CONFIG_HEADER + VMCTL_CONFIG_MAX];
     struct wire_writer w;
@@ -202,10 +251,10 @@ static int send_config(const struct priv *p, const struct vm *vm, int tap, const
 }
 
 static int start(struct priv *p, struct vm *vm, const struct privctl_spawn *r, const int *fds, size_t n_fds,
-                 uint64_t log_bytes, struct err *err)
+                 uint64_t file_bytes, struct err *err)
 {
     // First the process: it enters its jail while this one makes its NIC.
-    int rc = start_process(p, vm, r, log_bytes, err);
+    int rc = start_process(p, vm, r, file_bytes, err);
     _cleanup_close_ int tap = -1; // envvm's copy is the one that keeps the tap in being
     if (rc == 0)
         rc = connect_nic(p, vm, &tap, err);
@@ -217,10 +266,10 @@ static int start(struct priv *p, struct vm *vm, const struct privctl_spawn *r, c
 int spawn_vm(struct priv *p, const struct privctl_spawn *r, const int *fds, size_t n_fds, struct vm **ret,
              struct err *err)
 {
-    uint64_t log_bytes = 0;
+    uint64_t file_bytes = 0;
     int rc = spawn_check(p, r, err);
     if (rc == 0)
-        rc = spawn_check_fds(fds, n_fds, &log_bytes, err);
+        rc = spawn_check_fds(r->kind, fds, n_fds, &file_bytes, err);
     if (rc < 0)
         return rc;
     if (p->kvm.fd < 0)
@@ -231,7 +280,7 @@ int spawn_vm(struct priv *p, const struct privctl_spawn *r, const int *fds, size
     if (!vm)
         return err_set(err, -EMFILE, "all %u places for VMs on this host are taken", VMS_MAX);
     fill_record(p, vm, r);
-    rc = start(p, vm, r, fds, n_fds, log_bytes, err);
+    rc = start(p, vm, r, fds, n_fds, file_bytes, err);
     if (rc == 0) {
         *ret = vm;
         return 0;

@@ -9,9 +9,11 @@
 //                                str cgroup ("v1"|"v2"|"none")
 //   NET_UP      envd>envpriv     u16 net, u32 gateway, u8 prefix: make the tenant's bridge (idempotent)   OK|FAIL
 //   NET_DOWN    envd>envpriv     u16 net: remove it; refused while a VM is on it                          OK|FAIL
-//   SPAWN       envd>envpriv     id vm, str tenant, str name, u64 memory_max, u32 cpu_weight, u32 pids_max, u16 net,
-//                                6 bytes mac, u32 ipv4, bytes vm_config (vmctl.h, for envvm);
-//                                descriptors kernel, program, log[, archive], in that order      SPAWN_OK|FAIL
+//   SPAWN       envd>envpriv     id vm, str tenant, str name, u8 kind, u64 memory_max, u32 cpu_weight,
+//                                u32 cpu_percent, u32 pids_max, u16 net, 6 bytes mac, u32 ipv4,
+//                                bytes vm_config (vmctl.h, for envvm); descriptors, in this order: of a cell
+//                                kernel, program, log[, archive]; of kind linux kernel, log[, initrd], then
+//                                the files of its disks                                          SPAWN_OK|FAIL
 //   SPAWN_OK    envpriv>envd     id vm, u32 pid, u32 uid; descriptor: the control socket of the VM (vmctl.h)
 //   KILL        envd>envpriv     id vm: SIGKILL                                                  OK|FAIL
 //   FORGET      envd>envpriv     id vm: the exit was taken note of; drop the record              OK|FAIL
@@ -29,12 +31,13 @@
 #include "proto/name.h"
 #include "proto/wire.h"
 
-#define PRIVCTL_VERSION      1
+#define PRIVCTL_VERSION      2
 #define PRIVCTL_DATAGRAM_MAX (256u << 10)
-#define PRIVCTL_FDS_MAX      4
+#define PRIVCTL_FDS_MAX      19
 #define PRIVCTL_NET_MAX      4096
 #define PRIVCTL_TEXT_MAX     511
 #define PRIVCTL_INSTANCE_MAX 4
+#define PRIVCTL_CPU_PERCENT_MAX 100000u
 
 enum privctl_type {
     PRIVCTL_HELLO = 1,
@@ -53,12 +56,16 @@ enum privctl_type {
     PRIVCTL_TYPE_COUNT
 };
 
+enum privctl_kind { PRIVCTL_KIND_CELL = 0, PRIVCTL_KIND_LINUX = 1, PRIVCTL_KIND_COUNT };
+
 struct privctl_spawn {
     struct id vm;
     char tenant[NAME_CAP];
     char name[NAME_CAP];
-    uint64_t memory_max_bytes;
-    uint32_t cpu_weight; // 1..10000, cgroup v2 meaning
+    enum privctl_kind kind;
+    uint64_t memory_max_bytes; // of guest and monitor together
+    uint32_t cpu_weight;       // 1..10000, cgroup v2 meaning
+    uint32_t cpu_percent;      // of one CPU, up to PRIVCTL_CPU_PERCENT_MAX; 0: as much as there is
     uint32_t pids_max;
     uint16_t net;
     uint8_t mac[6];
@@ -101,7 +108,7 @@ struct privctl_message {
     };
 };
 
-// How many descriptors a message of this type must carry (SPAWN: min 3, max 4; LIST_ENTRY: 0 or 1).
+// How many descriptors a message of this type must carry (SPAWN: 2 to 19, by its kind; LIST_ENTRY: 0 or 1).
 void privctl_fds_allowed(enum privctl_type type, size_t *ret_min, size_t *ret_max);
 // Total decoder: validates names, ranges and that no byte is left over.
 bool privctl_read(const void *datagram, size_t len, struct privctl_message *ret, struct wire_error *ret_error);

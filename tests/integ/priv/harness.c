@@ -228,6 +228,7 @@ void guest_request(struct privctl_message *m, unsigned n)
     snprintf(s->name, sizeof s->name, "web-%u", n);
     s->memory_max_bytes = 64u << 20;
     s->cpu_weight = 50;
+    s->cpu_percent = 150;
     s->pids_max = 20;
     s->net = HARNESS_NET;
     memcpy(s->mac, (uint8_t[]){0x02, 0x11, 0x22, 0x33, (uint8_t)(n >> 8), (uint8_t)n}, 6);

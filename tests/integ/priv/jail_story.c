@@ -188,6 +188,7 @@ static void its_cgroup_limits_are_set_and_it_is_in_it(void **state)
     snprintf(pid, sizeof pid, "%d", guest.pid);
     if (access("/sys/fs/cgroup/memory", F_OK) == 0) {
         assert_cgroup("cpu/", "cpu.shares", "512");
+        assert_cgroup("cpu/", "cpu.cfs_quota_us", "150000");
         assert_cgroup("memory/", "memory.limit_in_bytes", "67108864");
         assert_cgroup("pids/", "pids.max", "20");
         assert_cgroup("cpu/", "cgroup.procs", pid);
@@ -195,6 +196,7 @@ static void its_cgroup_limits_are_set_and_it_is_in_it(void **state)
         assert_cgroup("pids/", "cgroup.procs", pid);
     } else {
         assert_cgroup("", "cpu.weight", "50");
+        assert_cgroup("", "cpu.max", "150000 100000");
         assert_cgroup("", "memory.max", "67108864");
         assert_cgroup("", "pids.max", "20");
         assert_cgroup("", "cgroup.procs", pid);

@@ -106,7 +106,7 @@ static void without_our_controllers_there_are_no_groups(void **state)
     assert_int_equal(cg.version, CGROUP_NONE);
     assert_non_null(strstr(err.text, "cpu, memory and pids"));
     struct cgroup_entry entry;
-    assert_int_equal(cgroup_make(&cg, "x", &(struct cgroup_limits){1, 1, 1}, &entry, &err), 0);
+    assert_int_equal(cgroup_make(&cg, "x", &(struct cgroup_limits){1, 1, 0, 1}, &entry, &err), 0);
     assert_int_equal(entry.n, 0);
     cgroups_close(&cg);
     remove_tree(&t);
@@ -159,7 +159,7 @@ static void a_group_whose_limits_cannot_be_set_is_not_made(void **state)
     struct err err;
     assert_int_equal(cgroups_open(&cg, t.mountinfo, &instance, &err), 0);
     struct cgroup_entry entry;
-    assert_int_equal(cgroup_make(&cg, "some-vm", &(struct cgroup_limits){1 << 20, 100, 10}, &entry, &err),
+    assert_int_equal(cgroup_make(&cg, "some-vm", &(struct cgroup_limits){1 << 20, 100, 0, 10}, &entry, &err),
                      -ENOENT);
     assert_non_null(strstr(err.text, "set cpu.weight to 100"));
     char path[128];

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "common/checked.h"
 #include "priv.h"
 #include "proto/logring.h"
 #include "proto/vmctl.h"
@@ -67,6 +68,8 @@ static void numbers_out_of_range_are_refused(void **state)
     REFUSED(memory_max_bytes, UINT64_MAX);
     REFUSED(cpu_weight, 0);
     REFUSED(cpu_weight, 10001);
+    REFUSED(kind, PRIVCTL_KIND_COUNT);
+    REFUSED(cpu_percent, PRIVCTL_CPU_PERCENT_MAX + 1);
     REFUSED(pids_max, 0);
     REFUSED(pids_max, 1);
     REFUSED(pids_max, UINT32_MAX);
@@ -158,11 +161,54 @@ static void good_files_pass_with_and_without_archive(void **state)
     int fds[4];
     good_files(fds);
     uint64_t log_bytes = 0;
-    assert_int_equal(spawn_check_fds(fds, 4, &log_bytes, &err), 0);
+    assert_int_equal(spawn_check_fds(PRIVCTL_KIND_CELL, fds, 4, &log_bytes, &err), 0);
     assert_int_equal(log_bytes, LOGRING_HEADER + LOGRING_CAPACITY_MIN);
-    assert_int_equal(spawn_check_fds(fds, 3, &log_bytes, &err), 0);
-    assert_int_equal(spawn_check_fds(fds, 2, &log_bytes, &err), -EINVAL);
+    assert_int_equal(spawn_check_fds(PRIVCTL_KIND_CELL, fds, 3, &log_bytes, &err), 0);
+    assert_int_equal(spawn_check_fds(PRIVCTL_KIND_CELL, fds, 2, &log_bytes, &err), -EINVAL);
     close_all(fds, 4);
+}
+
+static void of_kind_linux_any_number_of_disks_passes(void **state)
+{
+    (void)state;
+    int fds[PRIVCTL_FDS_MAX + 1];
+    uint64_t file_bytes = 0;
+    for (size_t i = 0; i < ARRAY_LEN(fds); i++)
+        fds[i] = file_of(4096, O_RDONLY);
+    close(fds[1]);
+    fds[1] = file_of(LOGRING_HEADER + LOGRING_CAPACITY_MIN, O_RDWR);
+    assert_int_equal(spawn_check_fds(PRIVCTL_KIND_LINUX, fds, 1, &file_bytes, &err), -EINVAL);
+    assert_int_equal(spawn_check_fds(PRIVCTL_KIND_LINUX, fds, 2, &file_bytes, &err), 0);
+    assert_int_equal(spawn_check_fds(PRIVCTL_KIND_LINUX, fds, PRIVCTL_FDS_MAX, &file_bytes, &err), 0);
+    assert_int_equal(file_bytes, LOGRING_HEADER + LOGRING_CAPACITY_MIN);
+    assert_int_equal(spawn_check_fds(PRIVCTL_KIND_LINUX, fds, PRIVCTL_FDS_MAX + 1, &file_bytes, &err),
+                     -EINVAL);
+    close_all(fds, ARRAY_LEN(fds));
+}
+
+static void files_may_grow_to_the_largest_writable_one(void **state)
+{
+    (void)state;
+    const int fds[] = {file_of(4096, O_RDONLY), file_of(LOGRING_HEADER + LOGRING_CAPACITY_MIN, O_RDWR),
+                       file_of((off_t)1 << 40, O_RDONLY), file_of((off_t)3 << 30, O_RDWR)};
+    uint64_t file_bytes = 0;
+    assert_int_equal(spawn_check_fds(PRIVCTL_KIND_LINUX, fds, 4, &file_bytes, &err), 0);
+    assert_int_equal(file_bytes, (uint64_t)3 << 30);
+    close_all(fds, ARRAY_LEN(fds));
+}
+
+static void a_disk_is_a_regular_file_that_is_not_appended_to(void **state)
+{
+    (void)state;
+    const int wrong[] = {open("/dev/null", O_RDWR | O_CLOEXEC), file_of(4096, O_RDWR | O_APPEND),
+                         file_of(0, O_RDWR)};
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        const int fds[] = {file_of(4096, O_RDONLY), file_of(LOGRING_HEADER + LOGRING_CAPACITY_MIN, O_RDWR),
+                           wrong[i]};
+        uint64_t file_bytes;
+        assert_int_equal(spawn_check_fds(PRIVCTL_KIND_LINUX, fds, 3, &file_bytes, &err), -EINVAL);
+        close_all(fds, ARRAY_LEN(fds));
+    }
 }
 
 // Every descriptor in turn is something else.
@@ -188,7 +234,7 @@ static void wrong_descriptors_are_refused(void **state)
             close(fds[place]);
             fds[place] = wrong[i];
             uint64_t log_bytes;
-            assert_int_equal(spawn_check_fds(fds, 4, &log_bytes, &err), -EINVAL);
+            assert_int_equal(spawn_check_fds(PRIVCTL_KIND_CELL, fds, 4, &log_bytes, &err), -EINVAL);
             fds[place] = file_of(1, O_RDONLY);
             close_all(fds, 4);
         }
@@ -211,7 +257,7 @@ static void files_opened_the_wrong_way_are_refused(void **state)
         close(fds[wrong[i].place]);
         fds[wrong[i].place] = file_of(LOGRING_HEADER + LOGRING_CAPACITY_MIN, wrong[i].flags);
         uint64_t log_bytes;
-        assert_int_equal(spawn_check_fds(fds, 4, &log_bytes, &err), -EINVAL);
+        assert_int_equal(spawn_check_fds(PRIVCTL_KIND_CELL, fds, 4, &log_bytes, &err), -EINVAL);
         close_all(fds, 4);
     }
 }
@@ -236,7 +282,7 @@ static void files_of_absurd_size_are_refused(void **state)
         close(fds[wrong[i].place]);
         fds[wrong[i].place] = file_of(wrong[i].len, wrong[i].flags);
         uint64_t log_bytes;
-        assert_int_equal(spawn_check_fds(fds, 4, &log_bytes, &err), -EINVAL);
+        assert_int_equal(spawn_check_fds(PRIVCTL_KIND_CELL, fds, 4, &log_bytes, &err), -EINVAL);
         close_all(fds, 4);
     }
 }
@@ -271,6 +317,9 @@ static void subnets_overlap_when_one_holds_the_other(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(of_kind_linux_any_number_of_disks_passes),
+        cmocka_unit_test(files_may_grow_to_the_largest_writable_one),
+        cmocka_unit_test(a_disk_is_a_regular_file_that_is_not_appended_to),
         WITH_PRIV(a_good_request_passes),
         WITH_PRIV(numbers_out_of_range_are_refused),
         WITH_PRIV(addresses_that_are_not_the_guests_are_refused),

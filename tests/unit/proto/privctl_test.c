@@ -98,6 +98,7 @@ static void the_spawn_request_has_the_drawn_layout(void **state)
         'w',
         'e',
         'b', // tenant, name
+        1,   // linux
         0,
         0,
         0,
@@ -110,12 +111,16 @@ static void the_spawn_request_has_the_drawn_layout(void **state)
         0,
         0,
         0,
+        250,
+        0,
+        0,
+        0,
         16,
         0,
         0,
         0,
         7,
-        0, // weight, pids, net
+        0, // weight, quota, pids, net
         2,
         0,
         0,
@@ -185,6 +190,12 @@ static void a_hostile_spawn_is_refused_field_by_field(void **state)
     m.spawn.cpu_weight = 10001;
     assert_refused(&m, "the CPU weight is not 1 to 10000");
     m = valid_spawn();
+    m.spawn.kind = PRIVCTL_KIND_COUNT;
+    assert_refused(&m, "the kind is unknown");
+    m = valid_spawn();
+    m.spawn.cpu_percent = PRIVCTL_CPU_PERCENT_MAX + 1;
+    assert_refused(&m, "the CPU quota is over 1000 CPUs");
+    m = valid_spawn();
     m.spawn.pids_max = 0;
     assert_refused(&m, "the process limit is zero");
     m = valid_spawn();
@@ -237,9 +248,9 @@ static void only_three_messages_carry_descriptors(void **state)
         assert_true(min <= max && max <= PRIVCTL_FDS_MAX);
         total += max;
     }
-    assert_int_equal(total, 4 + 1 + 1);
+    assert_int_equal(total, PRIVCTL_FDS_MAX + 1 + 1);
     privctl_fds_allowed(PRIVCTL_SPAWN, &min, &max);
-    assert_int_equal(min, 3);
+    assert_int_equal(min, 2);
 }
 
 int main(void)

@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-// Sends one datagram with n_fds descriptors (0..8). 0 or -errno (-EAGAIN on a full non-blocking socket). The
+// Sends one datagram with n_fds descriptors (0..24). 0 or -errno (-EAGAIN on a full non-blocking socket). The
 // descriptors stay the caller's.
 int io_send_fds(int sock, const void *data, size_t len, const int *fds, size_t n_fds);
 // Receives one datagram. Returns its length, 0 at end of stream (after everything that was sent before it),
