@@ -27,7 +27,7 @@ void session_config_default(struct session_config *ret)
 
 static void session_free(struct session *s)
 {
-    struct event *events[] = {s->readable, s->writable, s->wake, s->again, s->timer};
+    struct event *events[] = {s->readable, s->writable, s->wake, s->again, s->timer, s->overdue};
     for (size_t i = 0; i < sizeof events / sizeof events[0]; i++)
         if (events[i])
             event_free(events[i]);
@@ -54,6 +54,7 @@ static void disconnect(struct session *s)
     event_del(s->wake);
     event_del(s->again);
     event_del(s->timer);
+    event_del(s->overdue);
     close(s->fd);
     s->fd = -1;
 }
@@ -84,6 +85,7 @@ void session_leave(struct session *s)
         session_arm(s);
     if (s->busy == 1 && s->state == SESSION_CLOSING && !s->told) {
         s->told = true;
+        session_drop_questions(s);
         s->cb->on_closed(s->cb_arg, s->reason);
     }
     if (--s->busy == 0 && s->state == SESSION_CLOSING)
@@ -95,7 +97,9 @@ void session_close(struct session *s)
     s->told = true;
     if (s->state != SESSION_CLOSING)
         disconnect(s);
-    if (s->busy == 0)
+    s->busy++; // whoever waits for an answer may call back
+    session_drop_questions(s);
+    if (--s->busy == 0)
         session_free(s);
 }
 
@@ -188,6 +192,15 @@ static void on_timer(evutil_socket_t fd, short events, void *arg)
     session_leave(s);
 }
 
+static void on_overdue(evutil_socket_t fd, short events, void *arg)
+{
+    (void)fd;
+    (void)events;
+    session_enter(arg);
+    session_check_overdue(arg);
+    session_leave(arg);
+}
+
 static void on_mail(void *arg)
 {
     struct session *s = arg;
@@ -211,9 +224,12 @@ static int make_events(struct session *s, struct event_base *base)
     s->wake = event_new(base, -1, 0, on_wake, s);
     s->again = evtimer_new(base, on_again, s);
     s->timer = evtimer_new(base, on_timer, s);
+    s->overdue = evtimer_new(base, on_overdue, s);
     s->in = evbuffer_new();
     s->out = evbuffer_new();
-    return s->readable && s->writable && s->wake && s->again && s->timer && s->in && s->out ? 0 : -ENOMEM;
+    return s->readable && s->writable && s->wake && s->again && s->timer && s->overdue && s->in && s->out
+               ? 0
+               : -ENOMEM;
 }
 
 int session_new(struct router *router, struct event_base *base, const char *tenant, const char *name, int fd,
@@ -231,6 +247,8 @@ int session_new(struct router *router, struct event_base *base, const char *tena
     else
         session_config_default(&s->config);
     LIST_INIT(&s->pending);
+    LIST_INIT(&s->questions);
+    s->last_tag = 1; // PING's
     s->router = router;
     s->cb = cb;
     s->cb_arg = arg;
@@ -250,6 +268,25 @@ int session_new(struct router *router, struct event_base *base, const char *tena
     session_arm(s);
     *ret = s;
     return 0;
+}
+
+int session_begin_with(struct session *s, const void *untrusted, size_t len)
+{
+    if (evbuffer_add(s->in, untrusted, len) < 0)
+        return -ENOMEM;
+    s->stats.bytes_in += len;
+    evtimer_add(s->again, &(struct timeval){0});
+    return 0;
+}
+
+uint32_t session_capabilities(const struct session *s)
+{
+    return s->capabilities;
+}
+
+uint64_t session_silent_ms(const struct session *s)
+{
+    return (io_monotonic_ns() - s->last_in_ns) / NS_PER_MS;
 }
 
 void session_get_stats(const struct session *s, struct session_stats *ret)

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "common/err.h"
+#include "proto/agent.h"
 #include "route/router.h"
 
 struct session;
@@ -41,6 +42,43 @@ int session_new(struct router *router, struct event_base *base, const char *tena
 int session_shutdown(struct session *s, uint32_t grace_ms, const char *reason);
 // Ends it now, without a callback. Safe within the session's own callbacks.
 void session_close(struct session *s);
+
+// The first bytes of its stream, which were read before to see what the stream is (arrival.h): right after
+// session_new(). 0 or -ENOMEM.
+int session_begin_with(struct session *s, const void *untrusted, size_t len);
+
+// --- what an agent is asked, one that said in HELLO that it can (AGENT_CAP_*) ---
+
+// What the agent's HELLO said; 0 before.
+uint32_t session_capabilities(const struct session *s);
+// For how long the agent has sent nothing, not even an answer to PING: it is asked after ping_interval_ms.
+uint64_t session_silent_ms(const struct session *s);
+
+// The answer, or why there is none: 0, -ENOTCONN (the session ended, session_close() included), -ETIMEDOUT,
+// or -EREMOTEIO with the agent's words in detail ("" else). Called once, never within the call that asked;
+// must not close the session.
+typedef void session_answer_cb(void *arg, int rc, const char *detail);
+// The guest's view of itself: valid during the callback, NULL unless rc is 0.
+typedef void session_stats_cb(void *arg, int rc, const struct agent_stats *stats);
+
+struct session_network {
+    uint32_t ipv4, gateway; // host order; 0: none
+    uint8_t prefix;
+    uint16_t mtu; // 0: as it is
+    uint8_t mac[6];
+};
+
+// These return 0, -ENOTCONN before HELLO, -EOPNOTSUPP without the capability, -EBUSY with too many questions
+// unanswered, or -ENOMEM; then no callback comes.
+int session_request_stats(struct session *s, uint32_t timeout_ms, session_stats_cb *cb, void *arg);
+// The host name is the environment's.
+int session_configure(struct session *s, const struct session_network *network, session_answer_cb *cb,
+                      void *arg);
+// Asks the agent to connect another stream, which begins with token.
+int session_open_stream(struct session *s, const struct id *token, enum agent_session_kind kind,
+                        uint32_t timeout_ms, session_answer_cb *cb, void *arg);
+// The virtual machine stood still and goes on: the agent sets its clock. Nothing is answered.
+int session_resumed(struct session *s);
 
 struct session_stats {
     uint64_t frames_in, frames_out;

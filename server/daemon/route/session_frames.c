@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-static uint64_t realtime_ns(void)
+uint64_t session_realtime_ns(void)
 {
     struct timespec ts;
     clock_gettime(CLOCK_REALTIME, &ts);
@@ -48,8 +48,9 @@ static void handle_hello(struct session *s, const struct agent_frame *f)
                                                     .tenant = view_of(s->tenant),
                                                     .name = view_of(s->name),
                                                     .body_max = router_get_config(s->router)->body_max_bytes,
-                                                    .realtime_ns = realtime_ns()}});
+                                                    .realtime_ns = session_realtime_ns()}});
     s->state = SESSION_READY;
+    s->capabilities = f->hello.capabilities;
     const struct timeval tv = {.tv_sec = s->config.ping_interval_ms / 1000,
                                .tv_usec = (suseconds_t)(s->config.ping_interval_ms % 1000) * 1000};
     evtimer_add(s->timer, &tv);
@@ -133,8 +134,8 @@ static void handle_service(struct session *s, const struct agent_frame *f)
 
 static void handle_clock(struct session *s, const struct agent_frame *f)
 {
-    session_push(s,
-                 &(struct agent_frame){.type = AGENT_CLOCK_IS, .tag = f->tag, .realtime_ns = realtime_ns()});
+    session_push(s, &(struct agent_frame){
+                        .type = AGENT_CLOCK_IS, .tag = f->tag, .realtime_ns = session_realtime_ns()});
 }
 
 // Every byte counts as a sign of life; PONG has no other meaning.
@@ -159,6 +160,8 @@ static frame_handler *const handlers[SESSION_STATE_COUNT][AGENT_FRAME_TYPE_COUNT
             [AGENT_UNREGISTER] = handle_service,
             [AGENT_CLOCK] = handle_clock,
             [AGENT_PONG] = handle_pong,
+            [AGENT_RESULT] = session_answered,
+            [AGENT_STATS_IS] = session_answered,
         },
 };
 

@@ -1,5 +1,5 @@
 // What the session's files share: session.c (life), session_io.c (bytes), session_frames.c (what each frame
-// does).
+// does), session_questions.c (what the agent is asked).
 #pragma once
 
 #include <event2/buffer.h>
@@ -24,6 +24,17 @@ struct pending {
     LIST_ENTRY(pending) link;
     struct session *session; // NULL: the session is gone
     uint32_t tag;
+};
+
+// Something that the agent was asked.
+struct question {
+    LIST_ENTRY(question) link;
+    uint32_t tag;
+    enum agent_frame_type answer; // RESULT or STATS_IS
+    uint64_t due_ns;
+    session_answer_cb *on_answer;
+    session_stats_cb *on_stats;
+    void *arg;
 };
 
 struct session {
@@ -55,6 +66,11 @@ struct session {
     uint32_t credit;
     uint32_t n_pending;
     LIST_HEAD(, pending) pending;
+    uint32_t capabilities;
+    uint32_t last_tag; // of questions
+    uint32_t n_questions;
+    LIST_HEAD(, question) questions;
+    struct event *overdue; // the next question's time is over
     struct session_stats stats;
 };
 
@@ -77,8 +93,16 @@ void session_arm(struct session *s);
 void session_push(struct session *s, const struct agent_frame *f);
 
 // session_frames.c
+uint64_t session_realtime_ns(void);
 // Whether a frame of that type may come in this state.
 bool session_expects(const struct session *s, enum agent_frame_type type);
 void session_handle(struct session *s, const struct agent_frame *f);
 // An announced payload is longer than frame_max and will be thrown away; id is what its envelope begins with.
 void session_handle_oversized(struct session *s, const struct agent_header *h, const struct id *id);
+
+// session_questions.c
+// RESULT or STATS_IS: ends the question that it answers. One that nobody waits for any more is ignored.
+void session_answered(struct session *s, const struct agent_frame *f);
+void session_check_overdue(struct session *s);
+// The agent is gone: nobody waits any longer.
+void session_drop_questions(struct session *s);

@@ -380,6 +380,136 @@ static void shutdown_is_passed_on_once_there_was_a_hello(void **state)
     assert_true(wire_view_equals(frame.shutdown.reason, "host goes down"));
 }
 
+// ---- questions ----
+
+struct answer {
+    int n, rc;
+    char detail[64];
+    struct agent_stats stats;
+};
+
+static void on_answer(void *arg, int rc, const char *detail)
+{
+    struct answer *a = arg;
+    a->n++;
+    a->rc = rc;
+    snprintf(a->detail, sizeof a->detail, "%s", detail);
+}
+
+static void on_stats(void *arg, int rc, const struct agent_stats *stats)
+{
+    struct answer *a = arg;
+    a->n++;
+    a->rc = rc;
+    if (stats)
+        a->stats = *stats;
+}
+
+static void wait_for_answer(const struct answer *a)
+{
+    for (int i = 0; i < 2000 && a->n == 0; i++) {
+        turn();
+        usleep(500);
+    }
+    assert_int_equal(a->n, 1);
+}
+
+static const struct id token = {{1, 2, 3}};
+
+static void an_agent_is_asked_for_figures_and_its_answer_comes_back(void **state)
+{
+    (void)state;
+    struct answer answer = {0};
+    connect_agent(&web, "acme", "web");
+    assert_int_equal(session_request_stats(web.session, 1000, on_stats, &answer), 0);
+    struct agent_frame asked = expect(&web, AGENT_STATS);
+    assert_int_equal(answer.n, 0);
+    write_frame(&web, &(struct agent_frame){.type = AGENT_STATS_IS,
+                                            .tag = asked.tag,
+                                            .stats = {.mem_total = 7, .processes = 3}});
+    wait_for_answer(&answer);
+    assert_int_equal(answer.rc, 0);
+    assert_int_equal(answer.stats.mem_total, 7);
+    assert_int_equal(answer.stats.processes, 3);
+}
+
+static void what_an_agent_cannot_do_it_is_not_asked(void **state)
+{
+    (void)state;
+    struct session_network network = {.ipv4 = 1};
+    open_agent(&web, "acme", "web");
+    assert_int_equal(session_open_stream(web.session, &token, AGENT_SESSION_EXEC, 1000, on_answer, NULL),
+                     -ENOTCONN);
+    greet(&web); // it can AGENT_CAP_SESSION and AGENT_CAP_STATS
+    assert_int_equal(session_capabilities(web.session), AGENT_CAP_SESSION | AGENT_CAP_STATS);
+    assert_int_equal(session_configure(web.session, &network, on_answer, NULL), -EOPNOTSUPP);
+    assert_int_equal(session_resumed(web.session), -EOPNOTSUPP);
+}
+
+static void a_refusal_carries_the_agents_words(void **state)
+{
+    (void)state;
+    struct answer answer = {0};
+    connect_agent(&web, "acme", "web");
+    assert_int_equal(session_open_stream(web.session, &token, AGENT_SESSION_COPY, 1000, on_answer, &answer),
+                     0);
+    struct agent_frame asked = expect(&web, AGENT_OPEN);
+    assert_memory_equal(&asked.session.token, &token, sizeof token);
+    assert_int_equal(asked.session.kind, AGENT_SESSION_COPY);
+    write_frame(&web, &(struct agent_frame){
+                          .type = AGENT_RESULT,
+                          .tag = asked.tag,
+                          .receipt = {.code = RECEIPT_RATE_LIMITED, .detail = text_view("enough of them")}});
+    wait_for_answer(&answer);
+    assert_int_equal(answer.rc, -EREMOTEIO);
+    assert_string_equal(answer.detail, "enough of them");
+}
+
+static void a_question_that_nobody_answers_ends_in_time_and_a_late_answer_is_ignored(void **state)
+{
+    (void)state;
+    struct answer answer = {0};
+    connect_agent(&web, "acme", "web");
+    assert_int_equal(session_request_stats(web.session, 20, on_stats, &answer), 0);
+    struct agent_frame asked = expect(&web, AGENT_STATS);
+    wait_for_answer(&answer);
+    assert_int_equal(answer.rc, -ETIMEDOUT);
+    write_frame(&web, &(struct agent_frame){.type = AGENT_STATS_IS, .tag = asked.tag});
+    assert_true(nothing_comes(&web));
+    assert_int_equal(answer.n, 1);
+    assert_false(web.closed);
+}
+
+static void the_end_of_a_session_ends_its_questions(void **state)
+{
+    (void)state;
+    struct answer answer = {0};
+    connect_agent(&web, "acme", "web");
+    session_request_stats(web.session, 1000, on_stats, &answer);
+    shutdown(web.fd, SHUT_RDWR);
+    wait_for_answer(&answer);
+    assert_int_equal(answer.rc, -ENOTCONN);
+    connect_agent(&db, "acme", "db");
+    session_request_stats(db.session, 1000, on_stats, &answer);
+    session_close(db.session);
+    db.session = NULL;
+    assert_int_equal(answer.n, 2);
+}
+
+static void a_session_can_begin_with_bytes_that_were_read_before(void **state)
+{
+    (void)state;
+    uint8_t bytes[128];
+    struct wire_writer w;
+    open_agent(&web, "acme", "web");
+    wire_writer_init(&w, bytes, sizeof bytes);
+    agent_frame_write(&w, &hello);
+    assert_int_equal(session_begin_with(web.session, bytes, AGENT_HEADER_LEN), 0);
+    write_all(&web, (const char *)bytes + AGENT_HEADER_LEN, w.pos - AGENT_HEADER_LEN);
+    expect(&web, AGENT_HELLO_OK);
+    assert_true(web.ready);
+}
+
 // ---- every frame in every state ----
 
 static struct agent_frame sample_of(enum agent_frame_type type)
@@ -415,7 +545,9 @@ static void each_state_takes_its_frames_and_ends_on_all_others(void **state)
                [AGENT_REGISTER] = true,
                [AGENT_UNREGISTER] = true,
                [AGENT_CLOCK] = true,
-               [AGENT_PONG] = true},
+               [AGENT_PONG] = true,
+               [AGENT_RESULT] = true,
+               [AGENT_STATS_IS] = true},
     };
     for (int greeted = 0; greeted < 2; greeted++) {
         for (int type = 1; type < AGENT_FRAME_TYPE_COUNT; type++) {
@@ -744,6 +876,12 @@ static void a_receiver_that_does_not_read_costs_no_more_than_its_cap(void **stat
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(an_agent_is_asked_for_figures_and_its_answer_comes_back),
+        TEST(what_an_agent_cannot_do_it_is_not_asked),
+        TEST(a_refusal_carries_the_agents_words),
+        TEST(a_question_that_nobody_answers_ends_in_time_and_a_late_answer_is_ignored),
+        TEST(the_end_of_a_session_ends_its_questions),
+        TEST(a_session_can_begin_with_bytes_that_were_read_before),
         TEST(hello_is_answered_with_who_one_is),
         TEST(a_version_that_is_not_spoken_is_rejected),
         TEST(an_agent_that_says_nothing_is_closed),
