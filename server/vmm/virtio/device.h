@@ -19,7 +19,7 @@
 #include "memory.h"
 #include "virtio/ring.h"
 
-#define VIRTIO_QUEUES_MAX 3u
+#define VIRTIO_QUEUES_MAX 5u           // a balloon has the most
 #define VIRTIO_VERSION_1  (1ull << 32) // offered by and required of all; legacy drivers are refused
 
 struct virtio_device;
