@@ -20,7 +20,7 @@
 
 #include "common/checked.h"
 
-#define FDS_MAX     128u
+#define FDS_MAX     256u // a guest's connections, twice while they wait to be handed out; disks, doorbells, vCPUs
 #define PROGRAM_MAX 512u
 // What pthread_create() asks clone for: a thread of this process, never a process. musl adds a flag that
 // Linux ignores.
@@ -70,43 +70,43 @@ struct rule {
 };
 
 static const struct rule rules[] = {
-    {SYS_ioctl, RUN, ONE_OF, 1, 0, 0},                         // KVM: see requests
-    {SYS_futex, RUN, ANY, 0, 0, 0},                            // idle vCPU, locks
-    {SYS_epoll_pwait2, RUN, ANY, 0, 0, 0},                     // the loop
-    {SYS_read, RUN, ANY, 0, 0, 0},                             // eventfds, tap, streams
-    {SYS_write, RUN, ANY, 0, 0, 0},                            // eventfds, tap, streams, last words on stderr
-    {SYS_readv, RUN, ANY, 0, 0, 0},                            // tap, streams into guest buffers
-    {SYS_writev, RUN, ANY, 0, 0, 0},                           // tap, streams from guest buffers
-    {SYS_pread64, SETUP, ANY, 0, 0, 0},                        // ELF headers, log header
-    {SYS_pwrite64, RUN, ANY, 0, 0, 0},                         // log
-    {SYS_sendmsg, RUN, ANY, 0, 0, 0},                          // control socket, streams
-    {SYS_recvmsg, RUN, ANY, 0, 0, 0},                          // control socket, streams
-    {SYS_sendto, RUN, ANY, 0, 0, 0},                           // streams
-    {SYS_recvfrom, RUN, ANY, 0, 0, 0},                         // streams
-    {SYS_socketpair, RUN, ANY, 0, 0, 0},                       // a guest's connection
-    {SYS_shutdown, RUN, ANY, 0, 0, 0},                         // a guest's connection
-    {SYS_close, RUN, ANY, 0, 0, 0},                            // streams, loaded files
-    {SYS_epoll_ctl, RUN, ANY, 0, 0, 0},                        // streams come and go
-    {SYS_epoll_create1, SETUP, ANY, 0, 0, 0},                  // the loop
-    {SYS_eventfd2, SETUP, ANY, 0, 0, 0},                       // doorbells
-    {SYS_poll, RUN, ANY, 0, 0, 0},                             // last words on a full control socket
-    {SYS_clock_gettime, RUN, ANY, 0, 0, 0},                    // where the vDSO cannot answer
-    {SYS_getrandom, RUN, ANY, 0, 0, 0},                        // boot page, rng device, stack canaries
-    {SYS_fstat, SETUP, ANY, 0, 0, 0},                          // lengths of files
-    {SYS_newfstatat, SETUP, ANY, 0, 0, 0},                     // the same: glibc's fstat()
-    {SYS_fcntl, SETUP, EQUALS, 1, 4, 0},                       // F_SETFL: non-blocking
-    {SYS_mmap, RUN, NO_BITS, 2, PROT_EXEC, 0},                 // guest memory, thread stack, malloc
-    {SYS_mprotect, RUN, NO_BITS, 2, PROT_EXEC, 0},             // stack guard, malloc
-    {SYS_munmap, RUN, ANY, 0, 0, 0},                           // thread stack, malloc, the end
-    {SYS_brk, RUN, ANY, 0, 0, 0},                              // malloc
-    {SYS_madvise, RUN, ANY, 0, 0, 0},                          // a thread's end, malloc
-    {SYS_rt_sigaction, RUN, ANY, 0, 0, 0},                     // kick signal
-    {SYS_rt_sigprocmask, RUN, ANY, 0, 0, 0},                   // kick signal, thread start and end
-    {SYS_rt_sigreturn, RUN, ANY, 0, 0, 0},                     // kick signal
-    {SYS_tgkill, RUN, ANY, 0, 0, 0},                           // kick signal
-    {SYS_gettid, RUN, ANY, 0, 0, 0},                           // kick signal: whom
-    {SYS_getpid, RUN, ANY, 0, 0, 0},                           // kick signal: whom
-    {SYS_restart_syscall, RUN, ANY, 0, 0, 0},                  // after a stop signal
+    {SYS_ioctl, RUN, ONE_OF, 1, 0, 0},             // KVM: see requests
+    {SYS_futex, RUN, ANY, 0, 0, 0},                // idle vCPU, locks
+    {SYS_epoll_pwait2, RUN, ANY, 0, 0, 0},         // the loop
+    {SYS_read, RUN, ANY, 0, 0, 0},                 // eventfds, tap, streams
+    {SYS_write, RUN, ANY, 0, 0, 0},                // eventfds, tap, streams, last words on stderr
+    {SYS_readv, RUN, ANY, 0, 0, 0},                // tap, streams into guest buffers
+    {SYS_writev, RUN, ANY, 0, 0, 0},               // tap, streams from guest buffers
+    {SYS_pread64, SETUP, ANY, 0, 0, 0},            // ELF headers, log header
+    {SYS_pwrite64, RUN, ANY, 0, 0, 0},             // log
+    {SYS_sendmsg, RUN, ANY, 0, 0, 0},              // control socket, streams
+    {SYS_recvmsg, RUN, ANY, 0, 0, 0},              // control socket, streams
+    {SYS_sendto, RUN, ANY, 0, 0, 0},               // streams
+    {SYS_recvfrom, RUN, ANY, 0, 0, 0},             // streams
+    {SYS_socketpair, RUN, ANY, 0, 0, 0},           // a guest's connection
+    {SYS_shutdown, RUN, ANY, 0, 0, 0},             // a guest's connection
+    {SYS_close, RUN, ANY, 0, 0, 0},                // streams, loaded files
+    {SYS_epoll_ctl, RUN, ANY, 0, 0, 0},            // streams come and go
+    {SYS_epoll_create1, SETUP, ANY, 0, 0, 0},      // the loop
+    {SYS_eventfd2, SETUP, ANY, 0, 0, 0},           // doorbells
+    {SYS_poll, RUN, ANY, 0, 0, 0},                 // last words on a full control socket
+    {SYS_clock_gettime, RUN, ANY, 0, 0, 0},        // where the vDSO cannot answer
+    {SYS_getrandom, RUN, ANY, 0, 0, 0},            // boot page, rng device, stack canaries
+    {SYS_fstat, SETUP, ANY, 0, 0, 0},              // lengths of files
+    {SYS_newfstatat, SETUP, ANY, 0, 0, 0},         // the same: glibc's fstat()
+    {SYS_fcntl, SETUP, EQUALS, 1, 4, 0},           // F_SETFL: non-blocking
+    {SYS_mmap, RUN, NO_BITS, 2, PROT_EXEC, 0},     // guest memory, thread stack, malloc
+    {SYS_mprotect, RUN, NO_BITS, 2, PROT_EXEC, 0}, // stack guard, malloc
+    {SYS_munmap, RUN, ANY, 0, 0, 0},               // thread stack, malloc, the end
+    {SYS_brk, RUN, ANY, 0, 0, 0},                  // malloc
+    {SYS_madvise, RUN, ANY, 0, 0, 0},              // a thread's end, malloc, what a guest gives back
+    {SYS_rt_sigaction, RUN, ANY, 0, 0, 0},         // kick signal
+    {SYS_rt_sigprocmask, RUN, ANY, 0, 0, 0},       // kick signal, thread start and end
+    {SYS_rt_sigreturn, RUN, ANY, 0, 0, 0},         // kick signal
+    {SYS_tgkill, RUN, ANY, 0, 0, 0},               // kick signal
+    {SYS_gettid, RUN, ANY, 0, 0, 0},               // kick signal: whom
+    {SYS_getpid, RUN, ANY, 0, 0, 0},               // kick signal: whom
+    {SYS_restart_syscall, RUN, ANY, 0, 0, 0},      // after a stop signal
     {SYS_clone, RUN, EQUALS, 0, THREAD_FLAGS, CLONE_DETACHED}, // the vCPU thread
     {SYS_clone3, RUN, NO_SUCH_CALL, 0, 0, 0}, // its flags cannot be checked: glibc falls back to clone
     {SYS_set_robust_list, RUN, ANY, 0, 0, 0}, // a thread's start

@@ -11,7 +11,7 @@
 struct virtio_balloon;
 
 struct virtio_balloon_counts {
-    uint64_t inflated_bytes; // in the balloon now, as its driver says; at most the guest's memory
+    uint64_t inflated_bytes; // in the balloon now, as its driver says: a claim, any number
     uint64_t returned_bytes; // given back to the host since the start, inflated and reported together
 };
 

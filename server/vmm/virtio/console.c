@@ -1,13 +1,15 @@
-// virtio-console (virtio 1.2, section 5.3). Called by the loop through device.c and by the machine at a
-// guest's end; knows a sink, not what becomes of the bytes.
+// virtio-console (virtio 1.2, section 5.3). Called by the loop through device.c, by the machine and by the
+// live console; knows a sink, not what becomes of the bytes, and not who types.
 //
-// A request on the transmit queue is a chain of device-readable buffers: bytes, no header. Receive buffers
-// are accepted and kept: there is no input. No features beyond VERSION_1: without SIZE there is no window,
-// without MULTIPORT there are no control queues. One state; `done` remembers how far a chain larger than a
-// round's work has been handed on.
+// A request on the transmit queue is a chain of device-readable buffers: bytes, no header; one on the receive
+// queue is a chain of device-writable ones, given back with as much as there was to type. Features: VERSION_1
+// and SIZE; without MULTIPORT there are no control queues. `done` remembers how far an output chain larger
+// than a round's work has been handed on, `refused` that input waits for receive buffers: only then is the
+// driver asked to kick for them.
 #include "virtio/console.h"
 
 #include <errno.h>
+#include <linux/virtio_console.h>
 #include <stdlib.h>
 
 #define CONSOLE_ID           3u
@@ -16,6 +18,7 @@
 #define CONSOLE_ROUND_MAX    (64u << 10) // bytes per round
 #define CONSOLE_DRAIN_ROUNDS 16u
 #define CONSOLE_CHUNK        4096u // bytes copied at a time
+#define CONSOLE_F_SIZE       (1ull << VIRTIO_CONSOLE_F_SIZE)
 
 enum { RX = 0, TX = 1 };
 
@@ -25,6 +28,10 @@ struct virtio_console {
     void *arg;
     uint64_t done;       // bytes of the request at the head of the queue that the sink has
     uint64_t round_left; // bytes that this round may still hand on
+    struct virtio_console_config space;
+    virtio_console_ready *ready; // may be NULL
+    void *ready_arg;
+    bool refused; // input was, since ready was last called
 };
 
 // Pure: NULL, or what is wrong.
@@ -66,13 +73,23 @@ static enum virtio_served serve(struct virtio_device *dev, const struct ring_cha
     return VIRTIO_SERVED;
 }
 
+static void receive_buffers_came(struct virtio_console *console)
+{
+    ring_kicks_off(virtio_device_ring(&console->dev, RX)); // until they run out
+    if (console->refused && console->ready) {
+        console->refused = false;
+        console->ready(console->ready_arg);
+    }
+}
+
 static bool process(struct virtio_device *dev, unsigned queue)
 {
+    struct virtio_console *console = (struct virtio_console *)dev;
     if (queue == RX) {
-        ring_kicks_off(virtio_device_ring(dev, RX)); // no input: nothing to be told about
+        receive_buffers_came(console);
         return false;
     }
-    ((struct virtio_console *)dev)->round_left = CONSOLE_ROUND_MAX;
+    console->round_left = CONSOLE_ROUND_MAX;
     return virtio_device_serve(dev, TX, CONSOLE_BUDGET, serve);
 }
 
@@ -86,7 +103,7 @@ static const struct virtio_device_ops ops = {
     .id = CONSOLE_ID,
     .n_queues = 2,
     .queue_size_max = CONSOLE_QUEUE_SIZE,
-    .features = VIRTIO_VERSION_1,
+    .features = VIRTIO_VERSION_1 | CONSOLE_F_SIZE,
     .process = process,
     .reset = reset,
 };
@@ -99,7 +116,7 @@ int virtio_console_new(struct virtio_console **ret, const struct virtio_machine 
         return err_errno(err, -ENOMEM, "virtio-console");
     console->sink = sink;
     console->arg = arg;
-    int rc = virtio_device_init(&console->dev, &ops, machine, NULL, 0, err);
+    int rc = virtio_device_init(&console->dev, &ops, machine, &console->space, sizeof console->space, err);
     if (rc < 0) {
         virtio_console_free(console);
         return rc;
@@ -126,4 +143,53 @@ void virtio_console_drain(struct virtio_console *console)
     // Enough for every request that the queue holds, or for 1 MiB.
     for (unsigned i = 0; i < CONSOLE_DRAIN_ROUNDS && virtio_device_process(&console->dev, TX); i++)
         ;
+}
+
+// Fills the next receive request. Returns the number of bytes it took, 0 when there is none or the device
+// broke.
+static size_t fill(struct virtio_console *console, const uint8_t *data, size_t len)
+{
+    struct ring *ring = virtio_device_ring(&console->dev, RX);
+    struct ring_chain chain;
+    int rc = ring_pop(ring, &chain);
+    if (rc == 0 && ring_kicks_on(ring)) {
+        ring_kicks_off(ring);
+        rc = ring_pop(ring, &chain);
+    }
+    if (rc != 1)
+        return 0;
+    if (chain.n_readable > 0) {
+        virtio_device_broken(&console->dev, "a console input request with readable buffers");
+        return 0;
+    }
+    size_t n = ring_chain_write(&chain, 0, data, len);
+    ring_publish(ring, chain.head, (uint32_t)n);
+    return n;
+}
+
+size_t virtio_console_input(struct virtio_console *console, const void *data, size_t len)
+{
+    size_t done = 0;
+    virtio_device_enter(&console->dev);
+    // Ends by itself: a request takes a byte or more.
+    for (size_t n = 1; n > 0 && done < len && virtio_device_live(&console->dev); done += n)
+        n = fill(console, (const uint8_t *)data + done, len - done);
+    console->refused = done < len;
+    virtio_device_leave(&console->dev);
+    return done;
+}
+
+void virtio_console_on_ready(struct virtio_console *console, virtio_console_ready *ready, void *arg)
+{
+    console->ready = ready;
+    console->ready_arg = arg;
+}
+
+void virtio_console_resize(struct virtio_console *console, uint16_t cols, uint16_t rows)
+{
+    virtio_device_enter(&console->dev);
+    console->space.cols = cols;
+    console->space.rows = rows;
+    virtio_device_config_changed(&console->dev);
+    virtio_device_leave(&console->dev);
 }

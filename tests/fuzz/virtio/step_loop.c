@@ -7,7 +7,7 @@
 
 #include "common/io.h"
 
-#define SOURCES_MAX 64
+#define SOURCES_MAX 128
 
 struct loop_source {
     struct loop *loop;

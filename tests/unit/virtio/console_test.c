@@ -151,6 +151,85 @@ static void receive_buffers_are_kept_and_need_no_kicks(void **state)
     assert_int_equal(driver_used_flags(&driver, RX), 1);
 }
 
+static void input_fills_receive_buffers_in_order(void **state)
+{
+    (void)state;
+    uint16_t head, first, second;
+    uint32_t len;
+    first = driver_push_in(&driver, RX, DRIVER_HEAP_GPA, 4);
+    second = driver_push_in(&driver, RX, DRIVER_HEAP_GPA + 16, 64);
+    assert_int_equal(virtio_console_input(console, "ls -l\n", 6), 6);
+    assert_true(driver_used(&driver, RX, &head, &len));
+    assert_int_equal(head, first);
+    assert_int_equal(len, 4);
+    assert_true(driver_used(&driver, RX, &head, &len));
+    assert_int_equal(head, second);
+    assert_int_equal(len, 2);
+    assert_memory_equal(driver_at(&driver, DRIVER_HEAP_GPA, 4), "ls -", 4);
+    assert_memory_equal(driver_at(&driver, DRIVER_HEAP_GPA + 16, 2), "l\n", 2);
+    assert_int_equal(driver.raised, 1);
+}
+
+static unsigned readies;
+
+static void on_ready(void *arg)
+{
+    (void)arg;
+    readies++;
+}
+
+static void input_without_room_is_refused_until_the_guest_has_some(void **state)
+{
+    (void)state;
+    readies = 0;
+    virtio_console_on_ready(console, on_ready, NULL);
+    driver_push_in(&driver, RX, DRIVER_HEAP_GPA, 4);
+    virtio_device_process(driver.dev, RX);
+    assert_int_equal(virtio_console_input(console, "abcdef", 6), 4);
+    assert_int_equal(readies, 0);
+    driver_push_in(&driver, RX, DRIVER_HEAP_GPA, 4);
+    assert_true(driver_kick(&driver, RX)); // it was asked for
+    virtio_device_process(driver.dev, RX);
+    assert_int_equal(readies, 1);
+    assert_int_equal(virtio_console_input(console, "ef", 2), 2);
+    virtio_device_process(driver.dev, RX);
+    assert_int_equal(readies, 1);
+}
+
+static void input_before_the_driver_runs_waits_for_its_start(void **state)
+{
+    (void)state;
+    readies = 0;
+    virtio_console_on_ready(console, on_ready, NULL);
+    driver_write(&driver, 0x070, 0); // reset
+    assert_int_equal(virtio_console_input(console, "x", 1), 0);
+    driver_clear_rings(&driver);
+    driver_start(&driver, VIRTIO_VERSION_1);
+    virtio_device_process(driver.dev, RX);
+    assert_int_equal(readies, 1);
+}
+
+static void a_readable_buffer_on_the_receive_queue_breaks_the_device(void **state)
+{
+    (void)state;
+    driver_push_out(&driver, RX, "?", 1);
+    assert_int_equal(virtio_console_input(console, "x", 1), 0);
+    assert_string_equal(driver.broken, "a console input request with readable buffers");
+}
+
+static void a_resize_is_told_by_a_configuration_change(void **state)
+{
+    (void)state;
+    uint32_t size, generation = driver_read(&driver, 0x0fc);
+    virtio_console_resize(console, 132, 43);
+    size = driver_read(&driver, 0x100);
+    assert_int_equal(size & 0xffff, 132);
+    assert_int_equal(size >> 16, 43);
+    assert_int_not_equal(driver_read(&driver, 0x0fc), generation);
+    assert_int_equal(driver_read(&driver, 0x060), 2); // InterruptStatus: configuration change
+    assert_int_equal(driver.raised, 1);
+}
+
 static void a_writable_buffer_on_the_transmit_queue_breaks_the_device(void **state)
 {
     (void)state;
@@ -186,6 +265,11 @@ int main(void)
         CONSOLE_TEST(drain_is_bounded),
         CONSOLE_TEST(drain_of_a_device_that_never_ran_is_nothing),
         CONSOLE_TEST(receive_buffers_are_kept_and_need_no_kicks),
+        CONSOLE_TEST(input_fills_receive_buffers_in_order),
+        CONSOLE_TEST(input_without_room_is_refused_until_the_guest_has_some),
+        CONSOLE_TEST(input_before_the_driver_runs_waits_for_its_start),
+        CONSOLE_TEST(a_readable_buffer_on_the_receive_queue_breaks_the_device),
+        CONSOLE_TEST(a_resize_is_told_by_a_configuration_change),
         CONSOLE_TEST(a_writable_buffer_on_the_transmit_queue_breaks_the_device),
         CONSOLE_TEST(a_reset_forgets_a_request_in_the_middle),
     };

@@ -10,6 +10,7 @@
 #include "driver.h"
 #include "blk_fixture.h"
 #include "block/raw.h"
+#include "virtio/balloon.h"
 #include "virtio/blk.h"
 #include "virtio/console.h"
 #include "virtio/net.h"
@@ -25,6 +26,14 @@ static int make_console(struct err *err)
     struct virtio_console *made = NULL;
     int rc = virtio_console_new(&made, &driver.machine, NULL, NULL, err);
     virtio_console_free(made);
+    return rc;
+}
+
+static int make_balloon(struct err *err)
+{
+    struct virtio_balloon *made = NULL;
+    int rc = virtio_balloon_new(&made, &driver.machine, err);
+    virtio_balloon_free(made);
     return rc;
 }
 
@@ -98,6 +107,7 @@ static void a_device_without_descriptors_fails_and_leaves_nothing(void **state)
 {
     (void)state;
     assert_fails_cleanly(make_console, "virtio-console: make a doorbell: Too many open files");
+    assert_fails_cleanly(make_balloon, "virtio-balloon: make a doorbell: Too many open files");
     assert_fails_cleanly(make_rng, "virtio-rng: make a doorbell: Too many open files");
     assert_fails_cleanly(make_vsock, "virtio-vsock: make a doorbell: Too many open files");
     assert_fails_cleanly(make_net, "virtio-net: make a doorbell: Too many open files");
