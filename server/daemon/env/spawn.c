@@ -17,6 +17,7 @@
 // What a monitor needs beyond its guest's memory: its own heap, page tables, the kernel's share of KVM.
 #define MONITOR_BYTES (24u << 20)
 #define MONITOR_PIDS  16
+#define CELL_FDS      4 // of SPAWN: kernel, program, log[, archive]
 #define VIEW(s)       ((struct wire_view){(const uint8_t *)(s), strlen(s)})
 
 static int open_image(struct env *e, const char *digest, const char *role, int *ret_fd, struct reason *reason)
@@ -32,7 +33,7 @@ static int open_image(struct env *e, const char *digest, const char *role, int *
 }
 
 // Opens what SPAWN carries, in its order: kernel (borrowed), program, log[, archive].
-static int open_files(struct env *e, int fds[PRIVCTL_FDS_MAX], struct reason *reason)
+static int open_files(struct env *e, int fds[CELL_FDS], struct reason *reason)
 {
     struct manager *m = e->manager;
     struct err err;
@@ -147,7 +148,7 @@ static int request_machine(struct env *e, const int *fds, size_t n_fds)
 
 int spawn_request(struct env *e, struct reason *ret_reason)
 {
-    int fds[PRIVCTL_FDS_MAX] = {e->manager->config.kernel_fd, -1, -1, -1};
+    int fds[CELL_FDS] = {e->manager->config.kernel_fd, -1, -1, -1};
     int rc = open_files(e, fds, ret_reason);
     if (rc == 0) {
         rc = measure_environment(e->manager->kernel_digest, e->name, &e->spec, e->measurement);
@@ -159,7 +160,7 @@ int spawn_request(struct env *e, struct reason *ret_reason)
             reason_set(ret_reason, "spawn-refused", "the privileged helper cannot be asked: %s",
                        strerror(-rc));
     }
-    for (size_t i = 1; i < PRIVCTL_FDS_MAX; i++)
+    for (size_t i = 1; i < CELL_FDS; i++)
         if (fds[i] >= 0)
             close(fds[i]);
     return rc;
