@@ -20,10 +20,10 @@
 #include "virtio/vsock_conn.h"
 
 #define VSOCK_ID         19u
-#define VSOCK_QUEUE_SIZE 128u
-#define VSOCK_F_STREAM   (1ull << 0) // newer than linux/virtio_vsock.h
-#define VSOCK_BUDGET     32u         // packets per round and direction
-#define VSOCK_RESETS_MAX 64u
+#define VSOCK_QUEUE_SIZE RING_SIZE_MAX // Linux takes two entries per packet
+#define VSOCK_F_STREAM   (1ull << 0)   // newer than linux/virtio_vsock.h
+#define VSOCK_BUDGET     64u           // packets per round and direction
+#define VSOCK_RESETS_MAX 128u
 // Beyond this the transmit queue waits. Each of the connections that exist then can still add one.
 #define VSOCK_RESETS_HIGH 32u
 
@@ -96,7 +96,7 @@ static struct slot *find_slot(struct virtio_vsock *vsock, const struct vsock_pac
 {
     for (unsigned i = 0; i < VIRTIO_VSOCK_CONNECTIONS_MAX; i++) {
         const struct vsock_conn *conn = &vsock->slots[i].conn;
-        if (conn->state != VSOCK_FREE && conn->guest_port == packet->src_port &&
+        if (vsock_conn_is_the_guests(conn) && conn->guest_port == packet->src_port &&
             conn->host_port == packet->dst_port)
             return &vsock->slots[i];
     }
@@ -328,8 +328,11 @@ static void on_socket(void *arg, uint32_t events)
     struct virtio_vsock *vsock = slot->vsock;
     virtio_device_enter(&vsock->dev);
     if (slot->conn.state != VSOCK_FREE && virtio_device_live(&vsock->dev)) { // a reset may have come first
-        if (vsock_conn_socket(&slot->conn, events) == VSOCK_RESET)
+        enum vsock_outcome outcome = vsock_conn_socket(&slot->conn, events);
+        if (outcome == VSOCK_RESET)
             reset_slot(slot);
+        else if (outcome == VSOCK_DROP)
+            close_slot(slot);
         run(vsock);
     }
     virtio_device_leave(&vsock->dev);

@@ -6,7 +6,7 @@
 
 #include "virtio/device.h"
 
-#define VIRTIO_VSOCK_CONNECTIONS_MAX 16u
+#define VIRTIO_VSOCK_CONNECTIONS_MAX 64u
 
 // The guest connected. fd is a non-blocking SOCK_STREAM socket, close-on-exec, and belongs to the callee now,
 // whatever it returns. Closing it resets the connection, shutdown(SHUT_WR) ends one direction. 0 accepts;

@@ -47,10 +47,26 @@ int vsock_conn_open(struct vsock_conn *conn, const struct vsock_packet *request,
     return 0;
 }
 
+// A host that wrote what the guest did not read any more sees the end of the stream all the same, not an
+// error: a socket that is closed with bytes unread says ECONNRESET. The host can write no more, so this ends.
+static void forget_unread(struct vsock_conn *conn)
+{
+    uint8_t unread[4096];
+    while (recv(conn->fd, unread, sizeof unread, MSG_DONTWAIT) > 0)
+        ;
+}
+
+bool vsock_conn_is_the_guests(const struct vsock_conn *conn)
+{
+    return conn->state != VSOCK_FREE && conn->state != VSOCK_ORPHAN;
+}
+
 void vsock_conn_close(struct vsock_conn *conn)
 {
     if (conn->state == VSOCK_FREE)
         return;
+    if (conn->state == VSOCK_CLOSING || conn->state == VSOCK_ORPHAN)
+        forget_unread(conn);
     close(conn->fd);
     free(conn->held);
     *conn = (struct vsock_conn){.state = VSOCK_FREE, .fd = -1};
@@ -63,6 +79,8 @@ static enum vsock_outcome when_flushed(struct vsock_conn *conn)
         return VSOCK_KEEP;
     if (conn->state == VSOCK_CLOSING)
         return VSOCK_RESET; // the reset that completes a clean disconnect
+    if (conn->state == VSOCK_ORPHAN)
+        return VSOCK_DROP;
     if (conn->state == VSOCK_GUEST_SENT)
         shutdown(conn->fd, SHUT_WR);
     return VSOCK_KEEP;
@@ -142,6 +160,14 @@ static enum vsock_outcome accept_request(struct vsock_conn *conn, const struct i
     return VSOCK_ACCEPT;
 }
 
+// Linux waits for the end of a clean disconnect for 8 s, then resets. The host may read slower than that.
+static enum vsock_outcome orphan(struct vsock_conn *conn, const struct input *in)
+{
+    (void)in;
+    conn->owes = 0;
+    return VSOCK_KEEP;
+}
+
 static enum vsock_outcome refuse(struct vsock_conn *conn, const struct input *in)
 {
     (void)conn, (void)in;
@@ -207,7 +233,7 @@ static const struct cell table[VSOCK_STATE_COUNT][VSOCK_EVENT_COUNT] = {
         [VSOCK_ON_CREDIT_REQUEST]   = {answer_credit, VSOCK_GUEST_DEAF},
     },
     [VSOCK_CLOSING] = {
-        [VSOCK_ON_RST]              = {drop, VSOCK_CLOSING},
+        [VSOCK_ON_RST]              = {orphan, VSOCK_ORPHAN},
         [VSOCK_ON_SHUTDOWN_RECEIVE] = {keep, VSOCK_CLOSING},
         [VSOCK_ON_SHUTDOWN_SEND]    = {keep, VSOCK_CLOSING},
         [VSOCK_ON_CREDIT_UPDATE]    = {keep, VSOCK_CLOSING},
@@ -277,6 +303,8 @@ enum vsock_outcome vsock_conn_socket(struct vsock_conn *conn, uint32_t events)
     if (events & (EPOLLHUP | EPOLLERR)) {
         conn->hung_up = true;
         conn->readable = !conn->ended; // what it sent before is still there, then its end of stream
+        if (conn->state == VSOCK_ORPHAN)
+            return VSOCK_DROP;
         if (conn->ended && !(conn->owes & VSOCK_OWES_SHUTDOWN))
             return VSOCK_RESET;
     }
@@ -300,7 +328,7 @@ uint32_t vsock_conn_wants(const struct vsock_conn *conn)
 
 bool vsock_conn_has_output(const struct vsock_conn *conn)
 {
-    if (conn->state == VSOCK_FREE)
+    if (!vsock_conn_is_the_guests(conn))
         return false;
     return conn->owes ||
            (conn->readable && (vsock_credit_free(&conn->credit) > 0 || !conn->credit_requested));

@@ -11,6 +11,7 @@ enum vsock_state {
     VSOCK_GUEST_SENT, // the guest sends no more
     VSOCK_GUEST_DEAF, // the guest receives no more
     VSOCK_CLOSING,    // neither; ends when the socket has taken what is held
+    VSOCK_ORPHAN,     // the guest waits for that no longer, the host still gets it
     VSOCK_STATE_COUNT
 };
 
@@ -32,7 +33,7 @@ enum vsock_outcome {
     VSOCK_KEEP,
     VSOCK_ACCEPT, // a request on a free slot: the owner opens it
     VSOCK_RESET,  // close it and tell the guest
-    VSOCK_DROP,   // close it without a word (the guest reset it, or there is nothing to close)
+    VSOCK_DROP,   // close it without a word (the guest knows, or there is nothing to close)
 };
 
 // Packets owed to the guest.
@@ -61,6 +62,8 @@ struct vsock_conn {
 // Opens a free connection for a REQUEST packet: makes the pair, returns the host's end in *ret_peer (the
 // caller's then). The caller registers conn->fd. 0 or -errno (the slot stays free).
 int vsock_conn_open(struct vsock_conn *conn, const struct vsock_packet *request, int *ret_peer);
+// True for a connection that packets can be for: not for a free one nor an orphan.
+bool vsock_conn_is_the_guests(const struct vsock_conn *conn);
 // Closes and frees. The caller has removed the source. A free one is fine.
 void vsock_conn_close(struct vsock_conn *conn);
 

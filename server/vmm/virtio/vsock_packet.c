@@ -65,8 +65,9 @@ enum vsock_verdict vsock_packet_check(const struct vsock_packet *packet, uint64_
 bool vsock_credit_heard(struct vsock_credit *credit, const struct vsock_packet *packet)
 {
     uint32_t in_flight = credit->tx_cnt - credit->peer_fwd_cnt;
-    if (credit->tx_cnt - packet->fwd_cnt > in_flight)
-        return false;
+    uint32_t news = packet->fwd_cnt - credit->peer_fwd_cnt;
+    if (news > in_flight)
+        return news > UINT32_MAX / 2;
     credit->peer_buf_alloc = packet->buf_alloc;
     credit->peer_fwd_cnt = packet->fwd_cnt;
     return true;
@@ -90,5 +91,5 @@ bool vsock_credit_received(struct vsock_credit *credit, uint32_t len)
 bool vsock_credit_update_due(const struct vsock_credit *credit)
 {
     uint32_t believed_held = credit->rx_cnt - credit->told_fwd_cnt;
-    return credit->fwd_cnt != credit->told_fwd_cnt && believed_held > VSOCK_BUF_ALLOC / 2;
+    return credit->fwd_cnt != credit->told_fwd_cnt && believed_held >= VSOCK_BUF_ALLOC / 2;
 }

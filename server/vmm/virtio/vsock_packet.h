@@ -7,8 +7,8 @@
 
 #define VSOCK_HEADER_BYTES 44u
 #define VSOCK_HOST_CID     2u
-#define VSOCK_BUF_ALLOC    (64u << 10) // what the guest may send ahead of the socket's reader
-#define VSOCK_PAYLOAD_MAX  (64u << 10) // per packet
+#define VSOCK_BUF_ALLOC    (256u << 10) // what the guest may send ahead of the socket's reader
+#define VSOCK_PAYLOAD_MAX  (64u << 10)  // per packet
 
 struct vsock_packet {
     uint64_t src_cid, dst_cid;
@@ -39,8 +39,9 @@ struct vsock_credit {
     uint32_t peer_buf_alloc, peer_fwd_cnt;
 };
 
-// Takes what a packet says about the guest's buffers. False when it claims to have forwarded what was never
-// sent, or takes back what it said.
+// Takes what a packet says about the guest's buffers. One that is older than the newest heard changes
+// nothing: a guest with several CPUs may queue packets in another order than it filled them in. False when it
+// claims to have forwarded what was never sent.
 bool vsock_credit_heard(struct vsock_credit *credit, const struct vsock_packet *packet);
 // How much may be sent to the guest now.
 uint32_t vsock_credit_free(const struct vsock_credit *credit);

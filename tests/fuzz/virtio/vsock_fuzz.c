@@ -10,15 +10,16 @@
 
 #define GUEST_CID 3u
 #define PORT      1024u
+#define ENDS      16u
 
-static int ends[VIRTIO_VSOCK_CONNECTIONS_MAX]; // -1: none
+static int ends[ENDS]; // -1: none
 
 static int on_accept(void *arg, uint32_t guest_port, uint32_t host_port, int fd)
 {
     (void)arg;
     if (host_port != PORT)
         abort();
-    unsigned slot = guest_port % VIRTIO_VSOCK_CONNECTIONS_MAX;
+    unsigned slot = guest_port % ENDS;
     if (ends[slot] >= 0)
         close(ends[slot]);
     ends[slot] = fd;
@@ -32,7 +33,7 @@ static int on_accept(void *arg, uint32_t guest_port, uint32_t host_port, int fd)
 static void host(uint8_t what, const uint8_t *bytes, uint8_t n)
 {
     static uint8_t sink[1u << 16];
-    int *end = &ends[what % VIRTIO_VSOCK_CONNECTIONS_MAX];
+    int *end = &ends[what % ENDS];
     if (*end < 0)
         return;
     if (what >> 4 == 0) {
@@ -56,7 +57,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct virtio_vsock *vsock;
     struct virtio_vsock_options options = {.guest_cid = GUEST_CID, .port = PORT, .accept = on_accept};
     driver_init(&driver);
-    for (unsigned i = 0; i < VIRTIO_VSOCK_CONNECTIONS_MAX; i++)
+    for (unsigned i = 0; i < ENDS; i++)
         ends[i] = -1;
     if (virtio_vsock_new(&vsock, &driver.machine, &options, &err) < 0)
         abort();
@@ -64,7 +65,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     program_run(&driver, data, size, host);
     virtio_vsock_free(vsock);
     driver_done(&driver);
-    for (unsigned i = 0; i < VIRTIO_VSOCK_CONNECTIONS_MAX; i++)
+    for (unsigned i = 0; i < ENDS; i++)
         if (ends[i] >= 0)
             close(ends[i]);
     return 0;

@@ -61,10 +61,12 @@ static void enter(enum vsock_state state)
     assert_int_equal(vsock_conn_open(&conn, &request, &peer), 0);
     while (conn.held_len == 0) // until the socket is full
         assert_int_equal(apply(VIRTIO_VSOCK_OP_RW, 0, VSOCK_GOOD), VSOCK_KEEP);
-    if (state == VSOCK_GUEST_SENT || state == VSOCK_CLOSING)
+    if (state == VSOCK_GUEST_SENT || state >= VSOCK_CLOSING)
         assert_int_equal(apply(VIRTIO_VSOCK_OP_SHUTDOWN, VIRTIO_VSOCK_SHUTDOWN_SEND, VSOCK_GOOD), VSOCK_KEEP);
-    if (state == VSOCK_GUEST_DEAF || state == VSOCK_CLOSING)
+    if (state == VSOCK_GUEST_DEAF || state >= VSOCK_CLOSING)
         assert_int_equal(apply(VIRTIO_VSOCK_OP_SHUTDOWN, VIRTIO_VSOCK_SHUTDOWN_RCV, VSOCK_GOOD), VSOCK_KEEP);
+    if (state == VSOCK_ORPHAN)
+        assert_int_equal(apply(VIRTIO_VSOCK_OP_RST, 0, VSOCK_GOOD), VSOCK_KEEP);
     assert_int_equal(conn.state, state);
 }
 
@@ -89,7 +91,7 @@ static void every_cell_of_the_table_is_as_specified(void **state)
         {VIRTIO_VSOCK_OP_RW, 0, VSOCK_LYING},
         {0, 0, VSOCK_LYING},
     };
-    enum { O = VSOCK_OPEN, S = VSOCK_GUEST_SENT, D = VSOCK_GUEST_DEAF, C = VSOCK_CLOSING };
+    enum { O = VSOCK_OPEN, S = VSOCK_GUEST_SENT, D = VSOCK_GUEST_DEAF, C = VSOCK_CLOSING, H = VSOCK_ORPHAN };
     // A next state, or an outcome for the owner.
     enum { ACCEPT = 100 + VSOCK_ACCEPT, RESET = 100 + VSOCK_RESET, DROP = 100 + VSOCK_DROP };
     // clang-format off
@@ -99,7 +101,8 @@ static void every_cell_of_the_table_is_as_specified(void **state)
         [VSOCK_OPEN] =       {RESET,  RESET,   DROP, DROP, D,     S,     C,     O,     O,     O,     RESET, RESET},
         [VSOCK_GUEST_SENT] = {RESET,  RESET,   DROP, DROP, C,     S,     C,     RESET, S,     S,     RESET, RESET},
         [VSOCK_GUEST_DEAF] = {RESET,  RESET,   DROP, DROP, D,     C,     C,     D,     D,     D,     RESET, RESET},
-        [VSOCK_CLOSING] =    {RESET,  RESET,   DROP, DROP, C,     C,     C,     RESET, C,     C,     RESET, RESET},
+        [VSOCK_CLOSING] =    {RESET,  RESET,   H,    H,    C,     C,     C,     RESET, C,     C,     RESET, RESET},
+        [VSOCK_ORPHAN] =     {RESET,  RESET,   RESET, RESET, RESET, RESET, RESET, RESET, RESET, RESET, RESET, RESET},
     };
     // clang-format on
     for (unsigned s = 0; s < VSOCK_STATE_COUNT; s++) {
@@ -127,6 +130,45 @@ static void closing_ends_with_a_reset_when_the_host_has_taken_all(void **state)
     assert_int_equal(outcome, VSOCK_RESET);
     assert_int_equal(conn.held_len, 0);
     assert_null(conn.held);
+}
+
+static void an_orphan_ends_without_a_word_when_the_host_has_taken_all(void **state)
+{
+    (void)state;
+    char sink[4096];
+    enter(VSOCK_ORPHAN);
+    enum vsock_outcome outcome = VSOCK_KEEP;
+    size_t got = 0, sent = conn.credit.rx_cnt;
+    assert_false(vsock_conn_is_the_guests(&conn));
+    while (outcome == VSOCK_KEEP) {
+        assert_false(vsock_conn_has_output(&conn));
+        got += (size_t)read(peer, sink, sizeof sink);
+        outcome = vsock_conn_socket(&conn, EPOLLOUT);
+    }
+    assert_int_equal(outcome, VSOCK_DROP);
+    vsock_conn_close(&conn);
+    for (ssize_t n; (n = read(peer, sink, sizeof sink)) > 0;)
+        got += (size_t)n;
+    assert_int_equal(got, sent);
+}
+
+static void an_orphan_whose_host_left_ends(void **state)
+{
+    (void)state;
+    enter(VSOCK_ORPHAN);
+    assert_int_equal(vsock_conn_socket(&conn, EPOLLHUP), VSOCK_DROP);
+}
+
+static void a_host_that_writes_what_nobody_reads_sees_a_clean_end(void **state)
+{
+    (void)state;
+    char sink[64];
+    struct vsock_packet request = packet(VIRTIO_VSOCK_OP_REQUEST, 0);
+    assert_int_equal(vsock_conn_open(&conn, &request, &peer), 0);
+    assert_int_equal(write(peer, "unread", 6), 6);
+    assert_int_equal(apply(VIRTIO_VSOCK_OP_SHUTDOWN, 3, VSOCK_GOOD), VSOCK_RESET);
+    vsock_conn_close(&conn);
+    assert_int_equal(read(peer, sink, sizeof sink), 0);
 }
 
 static void closing_with_nothing_held_ends_at_once(void **state)
@@ -192,6 +234,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CONN_TEST(every_cell_of_the_table_is_as_specified),
         CONN_TEST(closing_ends_with_a_reset_when_the_host_has_taken_all),
+        CONN_TEST(an_orphan_ends_without_a_word_when_the_host_has_taken_all),
+        CONN_TEST(an_orphan_whose_host_left_ends),
+        CONN_TEST(a_host_that_writes_what_nobody_reads_sees_a_clean_end),
         CONN_TEST(closing_with_nothing_held_ends_at_once),
         CONN_TEST(a_reader_that_is_slow_is_waited_for_and_then_no_longer),
         CONN_TEST(what_is_held_stays_in_order_while_it_is_moved),

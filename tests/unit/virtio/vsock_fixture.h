@@ -12,7 +12,7 @@
 #define RX_BUFFERS   8u
 #define RX_BYTES     4096u
 #define FEATURES     (VIRTIO_VERSION_1 | 1u)
-#define ACCEPTED_MAX 32u
+#define ACCEPTED_MAX 1100u
 
 enum { RX = 0, TX = 1, EVENT = 2 };
 

@@ -79,7 +79,7 @@ static void a_host_that_does_not_accept_resets(void **state)
     guest_gets_op(VIRTIO_VSOCK_OP_RST);
 }
 
-static void the_seventeenth_connection_is_refused_until_one_ends(void **state)
+static void one_connection_too_many_is_refused_until_one_ends(void **state)
 {
     (void)state;
     for (uint32_t i = 0; i < VIRTIO_VSOCK_CONNECTIONS_MAX; i++)
@@ -90,6 +90,46 @@ static void the_seventeenth_connection_is_refused_until_one_ends(void **state)
     p.src_port = 100;
     guest_sends_packet(&p, NULL, 0);
     guest_connects();
+}
+
+static void a_thousand_short_connections_leave_nothing_behind(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 1000; i++) {
+        int fd = guest_connects_from(1000 + i % 7); // ports come back soon
+        struct vsock_packet p = guest_packet(VIRTIO_VSOCK_OP_SHUTDOWN);
+        p.src_port = 1000 + i % 7;
+        p.flags = BOTH;
+        if (i % 2 == 0) {
+            guest_sends_packet(&p, NULL, 0);
+        } else {
+            close(fd);
+            accepted[i] = -1;
+            guest_gets_op(VIRTIO_VSOCK_OP_SHUTDOWN);
+        }
+        guest_gets_op(VIRTIO_VSOCK_OP_RST);
+        if (accepted[i] >= 0)
+            close(accepted[i]);
+        accepted[i] = -1;
+    }
+    one_connection_too_many_is_refused_until_one_ends(state); // all slots are free
+}
+
+// Every connection that has something to say is heard before one is heard twice.
+static void a_bulk_stream_does_not_starve_a_message(void **state)
+{
+    (void)state;
+    static const uint8_t bulk[64 * 1024];
+    int a = guest_connects_from(1), b = guest_connects_from(2);
+    host_sends(a, bulk, sizeof bulk);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(guest_gets(NULL).dst_port, 1);
+    host_sends(b, "message", 7);
+    usleep(20000);
+    unsigned before = 0;
+    while (guest_gets(NULL).dst_port != 2)
+        before++;
+    assert_in_range(before, 0, RX_BUFFERS + 1); // what was in the receive buffers already
 }
 
 static void data_travels_both_ways(void **state)
@@ -361,7 +401,9 @@ int main(void)
         VSOCK_TEST(everything_else_is_answered_by_a_reset),
         VSOCK_TEST(a_reset_is_never_answered_by_a_reset),
         VSOCK_TEST(a_host_that_does_not_accept_resets),
-        VSOCK_TEST(the_seventeenth_connection_is_refused_until_one_ends),
+        VSOCK_TEST(one_connection_too_many_is_refused_until_one_ends),
+        VSOCK_TEST(a_thousand_short_connections_leave_nothing_behind),
+        VSOCK_TEST(a_bulk_stream_does_not_starve_a_message),
         VSOCK_TEST(data_travels_both_ways),
         VSOCK_TEST(connections_do_not_mix),
         VSOCK_TEST(a_guest_that_minds_its_credit_sends_any_amount),
