@@ -98,6 +98,8 @@ void agent_set_clock(struct agent *a, uint64_t realtime_ns)
 {
     a->clock_offset_ns = realtime_ns - agent_monotonic(a);
     a->clock_known = true;
+    if (a->ops->capabilities & AGENT_CAP_CLOCK)
+        a->ops->set_clock(a->ctx, realtime_ns);
 }
 
 uint32_t agent_payload_max(const struct agent *a)

@@ -36,6 +36,7 @@ static void act_greet(struct agent *a)
         a, &(struct agent_frame){.type = AGENT_HELLO,
                                  .hello = {.version_min = AGENT_VERSION,
                                            .version_max = AGENT_VERSION,
+                                           .capabilities = a->ops->capabilities,
                                            .software = {(const uint8_t *)a->software, strlen(a->software)}}});
 }
 
@@ -235,13 +236,17 @@ static frame_handler *const handlers[LINK_STATE_COUNT][AGENT_FRAME_TYPE_COUNT] =
             [AGENT_CLOCK_IS] = handle_clock_is,
             [AGENT_SHUTDOWN] = handle_shutdown,
             [AGENT_PING] = handle_ping,
+            [AGENT_CONFIGURE] = machine_configure,
+            [AGENT_OPEN] = machine_open,
+            [AGENT_STATS] = machine_stats,
+            [AGENT_RESUMED] = machine_resumed,
         },
 };
 
 static void check_header(struct agent *a)
 {
     const struct agent_header *h = &a->link.in.header;
-    if (!handlers[a->link.state][h->type])
+    if (!handlers[a->link.state][h->type] || !machine_can(a, h->type))
         link_doom(a, "the host sent a frame that is out of place");
     else if (h->len_bytes > agent_payload_max(a))
         link_doom(a, "the host sent a frame above its own limit");

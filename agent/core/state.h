@@ -6,6 +6,7 @@
 //   send.c     messages on their way to the host: receipts, calls that wait for a reply
 //   deliver.c  messages from the host: who gets them, credit, ACK and RELEASE
 //   service.c  services registered by programs
+//   machine.c  what the host asks of the guest itself: addresses, sessions, figures, the clock
 //   queue.c    bytes in and out
 //
 // A connection that is to end is only marked (doom), and ends in agent_settle(), which every entry point
@@ -163,6 +164,14 @@ void link_push(struct agent *a, const struct agent_frame *f);
 void link_forward(struct agent *a, struct frame_in *in);
 void link_flush(struct agent *a);
 void link_expire(struct agent *a, uint64_t now_ns);
+
+// machine.c
+// True when the agent has said that it can do this. Frames that need no capability: always.
+bool machine_can(const struct agent *a, enum agent_frame_type type);
+void machine_configure(struct agent *a, struct frame_in *in, const struct agent_frame *f);
+void machine_open(struct agent *a, struct frame_in *in, const struct agent_frame *f);
+void machine_stats(struct agent *a, struct frame_in *in, const struct agent_frame *f);
+void machine_resumed(struct agent *a, struct frame_in *in, const struct agent_frame *f);
 
 // client.c
 struct client *client_ready(struct agent *a, int client);

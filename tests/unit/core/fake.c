@@ -132,25 +132,55 @@ static void op_log(void *ctx, const char *text)
     strncpy(((struct fake *)ctx)->last_log, text, sizeof((struct fake *)ctx)->last_log - 1);
 }
 
-static const struct agent_ops ops = {
-    .allocate = op_allocate,
-    .deallocate = op_deallocate,
-    .connect_host = op_connect_host,
-    .close_host = op_close_host,
-    .write_host = op_write_host,
-    .write_client = op_write_client,
-    .close_client = op_close_client,
-    .monotonic_ns = op_monotonic_ns,
-    .realtime_ns = op_realtime_ns,
-    .random = op_random,
-    .set_timer = op_set_timer,
-    .shutdown = op_shutdown,
-    .log = op_log,
+static enum receipt_code op_configure(void *ctx, const struct agent_configure *c, const char **ret_detail)
+{
+    struct fake *f = ctx;
+    f->configured = *c;
+    *ret_detail = "noted";
+    return RECEIPT_ACCEPTED;
+}
+
+static enum receipt_code op_open_session(void *ctx, const struct id *token, enum agent_session_kind kind,
+                                         const char **ret_detail)
+{
+    struct fake *f = ctx;
+    f->opened = *token;
+    f->opened_kind = kind;
+    *ret_detail = "too many";
+    return RECEIPT_RATE_LIMITED;
+}
+
+static void op_stats(void *ctx, struct agent_stats *ret)
+{
+    (void)ctx;
+    *ret = (struct agent_stats){.mem_total = 1, .uptime_ns = 2};
+}
+
+static void op_set_clock(void *ctx, uint64_t realtime_ns)
+{
+    ((struct fake *)ctx)->clock_ns = realtime_ns;
+}
+
+#define PLAIN_OPS                                                                                            \
+    .allocate = op_allocate, .deallocate = op_deallocate, .connect_host = op_connect_host,                   \
+    .close_host = op_close_host, .write_host = op_write_host, .write_client = op_write_client,               \
+    .close_client = op_close_client, .monotonic_ns = op_monotonic_ns, .realtime_ns = op_realtime_ns,         \
+    .random = op_random, .set_timer = op_set_timer, .shutdown = op_shutdown, .log = op_log
+
+static const struct agent_ops able_ops = {
+    PLAIN_OPS,
+    .capabilities = AGENT_CAP_SESSION | AGENT_CAP_CONFIGURE | AGENT_CAP_STATS | AGENT_CAP_CLOCK,
+    .configure = op_configure,
+    .open_session = op_open_session,
+    .stats = op_stats,
+    .set_clock = op_set_clock,
 };
+
+static const struct agent_ops ops = {PLAIN_OPS};
 
 // ---- the world ----
 
-struct fake *fake_new(void)
+static struct fake *new_with(const struct agent_ops *with)
 {
     struct fake *f = calloc(1, sizeof *f);
     assert_non_null(f);
@@ -162,9 +192,19 @@ struct fake *fake_new(void)
         f->clients[i].room = SIZE_MAX;
         f->clients[i].closed = true;
     }
-    f->agent = agent_new(&ops, f, "fake");
+    f->agent = agent_new(with, f, "fake");
     assert_non_null(f->agent);
     return f;
+}
+
+struct fake *fake_new(void)
+{
+    return new_with(&ops);
+}
+
+struct fake *fake_new_able(void)
+{
+    return new_with(&able_ops);
 }
 
 static void conn_free(struct fake_conn *c)

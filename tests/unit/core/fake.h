@@ -33,6 +33,10 @@ struct fake {
     uint32_t shutdown_grace_ms;
     char shutdown_reason[512];
     char last_log[256];
+    uint64_t clock_ns; // what set_clock was told last
+    struct agent_configure configured;
+    struct id opened;
+    enum agent_session_kind opened_kind;
     size_t allocated, memory_max; // blocks
     int n_fail;                   // so many allocations fail first
     void *blocks[4096];           // to find leaks and frees of what was never given
@@ -40,6 +44,8 @@ struct fake {
 
 // A new agent, not started. Clock: 1,000 s since boot, 2023 on the wall.
 struct fake *fake_new(void);
+// The same with every capability.
+struct fake *fake_new_able(void);
 void fake_free(struct fake *f);
 // Starts it and plays the host's HELLO_OK: "acme/web", body_max 1 MiB.
 void fake_link_up(struct fake *f);

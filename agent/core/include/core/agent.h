@@ -35,6 +35,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proto/agent.h"
+
 #define AGENT_CLIENTS_MAX 64
 #define AGENT_SENDS_MAX   256 // sends of all programs that wait for their receipt
 #define AGENT_CALLS_MAX   256 // calls of all programs that wait for their reply; more are refused: rate-limited
@@ -65,6 +67,15 @@ struct agent_ops {
     void (*shutdown)(void *ctx, uint32_t grace_ms, const char *reason);
     // One line without newline about something that an operator may want to know; may be NULL.
     void (*log)(void *ctx, const char *text);
+    // What this agent can beyond messages: AGENT_CAP_* bits, said in HELLO. Each of the operations below is
+    // called only when its bit is set, and answers at once; *ret_detail is for people, constant or the ctx's.
+    // A cell has none.
+    uint32_t capabilities;
+    enum receipt_code (*configure)(void *ctx, const struct agent_configure *c, const char **ret_detail);
+    enum receipt_code (*open_session)(void *ctx, const struct id *token, enum agent_session_kind kind,
+                                      const char **ret_detail);
+    void (*stats)(void *ctx, struct agent_stats *ret);
+    void (*set_clock)(void *ctx, uint64_t realtime_ns); // whenever the host says what time it is
 };
 
 // A new agent, or NULL without memory. ops and ctx outlive it. software (at most 63 bytes) is what HELLO
