@@ -60,18 +60,22 @@ target_compile_definitions(envd_flavour_guest INTERFACE _GNU_SOURCE)
 target_compile_options(envd_flavour_guest INTERFACE
     ${ENVD_WARNINGS} -specs=${ENVD_MUSL_SPECS} -Os -g -fno-pie -ffunction-sections -fdata-sections -fno-strict-aliasing)
 target_link_options(envd_flavour_guest INTERFACE -specs=${ENVD_MUSL_SPECS} -static -no-pie -Wl,--gc-sections)
-
-# envvm, which is executed in an empty root: static, position independent, musl. Where CPUID traps (every host that is
-# itself a virtual machine) musl starts in a quarter of glibc's time, which asks the CPU for all it has first. Debian's
-# specs know no static-pie, so the start files are named here; musl comes without Linux' headers, so those are linked to.
-if(ENVD_GUEST AND NOT ENVD_SANITIZE AND NOT ENVD_COVERAGE)
-    set(ENVD_STATIC ON)
-    set(ENVD_MUSL_LIB /usr/lib/x86_64-linux-musl)
+# musl comes without Linux' headers, so those are linked to.
+if(ENVD_GUEST)
     set(ENVD_LINUX_HEADERS ${CMAKE_BINARY_DIR}/linux-headers)
     file(MAKE_DIRECTORY ${ENVD_LINUX_HEADERS})
     file(CREATE_LINK /usr/include/linux ${ENVD_LINUX_HEADERS}/linux SYMBOLIC)
     file(CREATE_LINK /usr/include/asm-generic ${ENVD_LINUX_HEADERS}/asm-generic SYMBOLIC)
     file(CREATE_LINK /usr/include/x86_64-linux-gnu/asm ${ENVD_LINUX_HEADERS}/asm SYMBOLIC)
+    target_include_directories(envd_flavour_guest SYSTEM INTERFACE ${ENVD_LINUX_HEADERS})
+endif()
+
+# envvm, which is executed in an empty root: static, position independent, musl. Where CPUID traps (every host that is
+# itself a virtual machine) musl starts in a quarter of glibc's time, which asks the CPU for all it has first. Debian's
+# specs know no static-pie, so the start files are named here.
+if(ENVD_GUEST AND NOT ENVD_SANITIZE AND NOT ENVD_COVERAGE)
+    set(ENVD_STATIC ON)
+    set(ENVD_MUSL_LIB /usr/lib/x86_64-linux-musl)
     add_library(envd_flavour_static INTERFACE)
     target_compile_definitions(envd_flavour_static INTERFACE _GNU_SOURCE)
     target_include_directories(envd_flavour_static SYSTEM INTERFACE ${ENVD_LINUX_HEADERS})

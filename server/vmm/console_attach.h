@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "common/err.h"
-#include "loop.h"
+#include "common/loop.h"
 #include "virtio/console.h"
 
 struct console_attach;

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #include "common/err.h"
-#include "loop.h"
+#include "common/loop.h"
 #include "outcome.h"
 
 #define CONTROL_STREAMS_MAX 16u

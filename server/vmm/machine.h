@@ -7,7 +7,7 @@
 #include "control.h"
 #include "guest_log.h"
 #include "kvm.h"
-#include "loop.h"
+#include "common/loop.h"
 #include "outcome.h"
 #include "vcpu.h"
 #include "virtio/console.h"

@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #include "common/err.h"
-#include "loop.h"
+#include "common/loop.h"
 #include "memory.h"
 #include "virtio/ring.h"
 

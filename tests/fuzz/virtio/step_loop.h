@@ -2,7 +2,7 @@
 // thread.
 #pragma once
 
-#include "loop.h"
+#include "common/loop.h"
 
 // Calls back for what is ready now, once.
 void step_loop_round(struct loop *loop);

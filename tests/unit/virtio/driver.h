@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "loop.h"
+#include "common/loop.h"
 #include "memory.h"
 #include "virtio/device.h"
 #include "virtio/mmio.h"

@@ -1,4 +1,4 @@
-// Tests of the event loop (server/vmm/loop.c).
+// Tests of the event loop (server/common/loop.c).
 #include "testing.h"
 
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "common/io.h"
-#include "loop.h"
+#include "common/loop.h"
 
 #define MS 1000000ull
 

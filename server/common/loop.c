@@ -1,6 +1,6 @@
-// Owns the I/O thread's event loop: epoll for descriptors, a scan of the few timers for the time-out. Called
-// by machine, control and the virtio devices; knows nothing of them.
-#include "loop.h"
+// An event loop of one thread: epoll for descriptors, a scan of the few timers for the time-out. Called by
+// envvm's machine, control and devices, and by envagent; knows nothing of them.
+#include "common/loop.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -180,14 +180,31 @@ static void fire_timers(struct loop *loop)
     }
 }
 
+// Milliseconds, rounded up, and no more than an int holds.
+static int timeout_ms(const struct timespec *timeout)
+{
+    if (!timeout)
+        return -1;
+    return timeout->tv_sec > 1000000 ? 1000000000
+                                     : (int)(timeout->tv_sec * 1000 + (timeout->tv_nsec + 999999) / 1000000);
+}
+
+static int wait_events(const struct loop *loop, struct epoll_event *events)
+{
+    struct timespec timeout;
+    const struct timespec *next = next_timeout(loop, &timeout);
+    // By number: musl has no wrapper. The timer needs nanoseconds; a guest's kernel may be older than 5.11.
+    int n = (int)syscall(SYS_epoll_pwait2, loop->epoll_fd, events, EVENTS_PER_ROUND, next, NULL, 0);
+    if (n < 0 && errno == ENOSYS)
+        n = epoll_wait(loop->epoll_fd, events, EVENTS_PER_ROUND, timeout_ms(next));
+    return n;
+}
+
 int loop_run(struct loop *loop)
 {
     while (!loop->stopping) {
         struct epoll_event events[EVENTS_PER_ROUND];
-        struct timespec timeout;
-        // By number: musl has no wrapper. The timer needs nanoseconds.
-        int n = (int)syscall(SYS_epoll_pwait2, loop->epoll_fd, events, EVENTS_PER_ROUND,
-                             next_timeout(loop, &timeout), NULL, 0);
+        int n = wait_events(loop, events);
         if (n < 0 && errno != EINTR)
             return -errno;
         for (int i = 0; i < n; i++) {

@@ -1,5 +1,5 @@
-// envvm's event loop: epoll, one thread (the I/O thread), level triggered. Devices and the control socket
-// register descriptors here; callbacks are short and never block.
+// An event loop: epoll, one thread, level triggered. Of envvm (the I/O thread) and envagent; callbacks are
+// short and never block. Linux only.
 #pragma once
 
 #include <stdint.h>
