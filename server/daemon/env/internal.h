@@ -1,5 +1,5 @@
 // What the files of env/ share about one environment and the manager. Included by env.c, run.c, status.c,
-// reconcile.c, operations.c and manager.c only.
+// reconcile.c, operations.c, streams.c and manager.c only.
 #pragma once
 
 #include "env/documents.h"
@@ -14,6 +14,8 @@
 #define GRACE_MS  5000
 
 struct operation;
+struct stream_arrival;
+struct stream_wait;
 
 // How far the ending of a virtual machine has gone.
 enum stop_step { STOP_NONE, STOP_ASKED_AGENT, STOP_ASKED_MONITOR, STOP_KILLED };
@@ -53,7 +55,9 @@ struct env {
     struct vm_link *link;
     struct session *session;
     uint64_t stream_tokens_ns; // when its bucket of connections was empty last: guests connect only so often
-    int control_fd;            // handed from the helper's answer to ATTACH
+    struct stream_arrival *arrivals; // streams that have not said what they are
+    struct stream_wait *waits;       // whoever waits for a stream or a console
+    int control_fd;                  // handed from the helper's answer to ATTACH
     enum stop_step stop_step;
     uint32_t grace_ms;
     bool overdue; // the grace is over
@@ -131,6 +135,17 @@ void run_refused(struct env *e);
 // The process is gone: what that means, by what envvm said before.
 void run_exited(struct env *e, int32_t wait_status);
 void run_let_go(struct env *e); // of descriptors and sessions, without a word to anybody
+
+// The agent's own connection, of which the first bytes were read already. Takes fd.
+void run_agent_connected(struct env *e, int fd, const void *untrusted, size_t len);
+
+// streams.c
+// The guest connected to the agent's port. Takes fd.
+void streams_arrived(struct env *e, int fd);
+// envvm's answer to CONSOLE. Takes fd, which may be -1.
+void streams_console_came(struct env *e, int fd);
+// The run is over: nobody waits any longer.
+void streams_let_go(struct env *e);
 
 // status.c
 void status_load(struct env *e, const json_t *status);

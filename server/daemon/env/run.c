@@ -17,11 +17,9 @@
 #include "env/measure.h"
 #include "env/spawn.h"
 
-#define QUIT_MS         2000 // for envvm to end after QUIT
-#define KILL_AGAIN_MS   5000
-#define STREAM_EVERY_NS 1000000000ull  // a guest connects so often,
-#define STREAM_BURST    8              // after so many at once
-#define LASTING_NS      10000000000ull // a run this long ends a row of short ones
+#define QUIT_MS       2000 // for envvm to end after QUIT
+#define KILL_AGAIN_MS 5000
+#define LASTING_NS    10000000000ull // a run this long ends a row of short ones
 
 // --- starting ---
 
@@ -90,10 +88,29 @@ static void on_vm_state(void *arg, enum vmctl_state state, enum vmctl_cause caus
     guest_ended(e);
 }
 
+static void on_configured(void *arg, int rc, const char *detail)
+{
+    const struct env *e = arg;
+    if (rc < 0 && rc != -ENOTCONN)
+        log_warn(e->about, "the agent could not set up its network and host name: %s",
+                 detail[0] ? detail : strerror(-rc));
+}
+
+static void configure(struct env *e)
+{
+    struct session_network network = {
+        .ipv4 = e->ipv4, .gateway = ipam_gateway(&e->manager->config.pool, e->net), .prefix = IPAM_PREFIX};
+    ipam_mac(e->ipv4, network.mac);
+    int rc = session_configure(e->session, &network, on_configured, e);
+    if (rc < 0 && rc != -EOPNOTSUPP)
+        log_warn(e->about, "cannot tell the agent its network and host name: %s", strerror(-rc));
+}
+
 static void on_session_ready(void *arg, const char *software, uint32_t capabilities)
 {
     (void)capabilities;
     struct env *e = arg;
+    configure(e);
     snprintf(e->software, sizeof e->software, "%s", software);
     env_dispatch(e, ENV_EVENT_HELLO);
 }
@@ -113,27 +130,10 @@ static void on_session_closed(void *arg, const char *reason)
 
 static const struct session_cb session_callbacks = {on_session_ready, on_session_closed};
 
-// A token bucket kept as one time: connecting moves it on by the cost of one, it lags behind now by a burst
-// at most.
-static bool stream_allowed(struct env *e)
+void run_agent_connected(struct env *e, int fd_in, const void *untrusted, size_t len)
 {
-    const uint64_t now = io_monotonic_ns(), burst_ns = STREAM_BURST * STREAM_EVERY_NS;
-    const uint64_t full = now > burst_ns ? now - burst_ns : 0;
-    const uint64_t at = e->stream_tokens_ns > full ? e->stream_tokens_ns : full;
-    if (at + STREAM_EVERY_NS > now)
-        return false;
-    e->stream_tokens_ns = at + STREAM_EVERY_NS;
-    return true;
-}
-
-static void on_vm_stream(void *arg, uint32_t guest_port, uint32_t host_port, int fd_in)
-{
-    (void)guest_port;
-    struct env *e = arg;
     _cleanup_close_ int fd = fd_in; // closing it resets the guest's connection
     struct err err;
-    if (host_port != AGENT_VSOCK_PORT || !stream_allowed(e))
-        return;
     if (e->session) {
         session_close(e->session);
         e->session = NULL;
@@ -142,10 +142,30 @@ static void on_vm_stream(void *arg, uint32_t guest_port, uint32_t host_port, int
     }
     int rc = session_new(e->manager->deps.router, e->manager->deps.base, e->tenant, e->name, fd, NULL,
                          &session_callbacks, e, &e->session, &err);
-    if (rc == 0)
-        take_fd(&fd);
-    else
+    if (rc < 0) {
         log_warn(e->about, "cannot talk to the agent: %s", err.text);
+        return;
+    }
+    take_fd(&fd);
+    if (session_begin_with(e->session, untrusted, len) < 0) {
+        session_close(e->session);
+        e->session = NULL;
+        log_warn(e->about, "cannot talk to the agent: no memory");
+    }
+}
+
+static void on_vm_stream(void *arg, uint32_t guest_port, uint32_t host_port, int fd)
+{
+    (void)guest_port;
+    if (host_port == AGENT_VSOCK_PORT)
+        streams_arrived(arg, fd);
+    else
+        close(fd);
+}
+
+static void on_vm_console(void *arg, int fd)
+{
+    streams_console_came(arg, fd);
 }
 
 static void on_vm_log(void *arg, uint64_t total)
@@ -165,7 +185,8 @@ static void on_vm_end(void *arg, const char *reason)
         guest_ended(e);
 }
 
-static const struct vm_link_cb vm_callbacks = {on_vm_state, on_vm_stream, on_vm_log, on_vm_end};
+static const struct vm_link_cb vm_callbacks = {on_vm_state, on_vm_stream, on_vm_log, on_vm_console,
+                                               on_vm_end};
 
 void run_attach(struct env *e)
 {
@@ -258,6 +279,7 @@ void run_give_up(struct env *e)
 
 void run_let_go(struct env *e)
 {
+    streams_let_go(e);
     if (e->session)
         session_close(e->session);
     e->session = NULL;

@@ -46,6 +46,8 @@ static void handle(struct vm_link *link, const struct vmctl_message *m, int *fd)
         link->cb.on_stream(link->arg, m->stream.guest_port, m->stream.host_port, take_fd(fd));
     else if (m->type == VMCTL_LOG && *fd < 0)
         link->cb.on_log(link->arg, m->log_total);
+    else if (m->type == VMCTL_CONSOLE)
+        link->cb.on_console(link->arg, take_fd(fd));
     else
         link_end(link, "envvm sent a message out of direction, or with the wrong descriptors");
 }
@@ -126,13 +128,28 @@ void vm_link_free(struct vm_link *link)
     free(link);
 }
 
-static int send_simple(struct vm_link *link, enum vmctl_type type)
+static int send_message(struct vm_link *link, const struct vmctl_message *m)
 {
     uint8_t data[16];
     struct wire_writer w;
     wire_writer_init(&w, data, sizeof data);
-    vmctl_write(&w, &(struct vmctl_message){.type = type});
+    vmctl_write(&w, m);
     return link->ended ? -ENOTCONN : io_send_fds(link->fd, data, w.pos, NULL, 0);
+}
+
+static int send_simple(struct vm_link *link, enum vmctl_type type)
+{
+    return send_message(link, &(struct vmctl_message){.type = type});
+}
+
+int vm_link_console(struct vm_link *link)
+{
+    return send_simple(link, VMCTL_CONSOLE);
+}
+
+int vm_link_resize(struct vm_link *link, uint16_t columns, uint16_t rows)
+{
+    return send_message(link, &(struct vmctl_message){.type = VMCTL_RESIZE, .resize = {columns, rows}});
 }
 
 int vm_link_query(struct vm_link *link)

@@ -16,6 +16,8 @@ struct vm_link_cb {
     // The guest connected to host_port. fd is the callee's.
     void (*on_stream)(void *arg, uint32_t guest_port, uint32_t host_port, int fd);
     void (*on_log)(void *arg, uint64_t total);
+    // The console that was asked for; fd is the callee's, -1: there is none to have.
+    void (*on_console)(void *arg, int fd);
     // The other end is gone (reason NULL) or misbehaved. Nothing more comes; the link is still to be freed.
     void (*on_end)(void *arg, const char *reason);
 };
@@ -25,6 +27,10 @@ struct vm_link *vm_link_new(struct event_base *base, int fd, const struct vm_lin
 void vm_link_free(struct vm_link *link); // accepts NULL
 // Asks for the present STATE and LOG. 0 or -errno.
 int vm_link_query(struct vm_link *link);
+// Asks for the live console: on_console comes. 0 or -errno.
+int vm_link_console(struct vm_link *link);
+// The console's size. 0 or -errno.
+int vm_link_resize(struct vm_link *link, uint16_t columns, uint16_t rows);
 // Ends the virtual machine. 0 or -errno.
 int vm_link_quit(struct vm_link *link);
 // Serves what has already arrived: for when another source says that the process is gone, and its last words

@@ -52,6 +52,13 @@ static void on_log(void *arg, uint64_t total)
     note(arg, "log %llu;", (unsigned long long)total);
 }
 
+static void on_console(void *arg, int fd)
+{
+    struct vm *vm = arg;
+    note(vm, "console %s;", fd >= 0 ? "here" : "none");
+    vm->stream_fd = fd;
+}
+
 static void on_end(void *arg, const char *reason)
 {
     note(arg, "end %s;", reason ? reason : "");
@@ -59,7 +66,7 @@ static void on_end(void *arg, const char *reason)
 
 static int setup(void **state)
 {
-    static const struct vm_link_cb cb = {on_state, on_stream, on_log, on_end};
+    static const struct vm_link_cb cb = {on_state, on_stream, on_log, on_console, on_end};
     struct vm *vm = calloc(1, sizeof *vm);
     int fds[2];
     assert_non_null(vm);
