@@ -29,7 +29,7 @@ const char config_help[] =
     "  --admin-uid NAME|UID   may use the API besides root; repeatable\n"
     "  --log-kib N            log kept of each environment (default 256)\n"
     "  --log-kib-per-s N      what each environment may print (default 1024)\n"
-    "  --image-mib-max N      largest image (default 1024)\n"
+    "  --image-mib-max N      largest image, disks too (default 16384)\n"
     "  --boot-timeout-ms N    for an environment's agent to say hello (default 30000)\n"
     "  --stop-environments    at SIGTERM end all environments; without it they go on running\n"
     "  --log-level LEVEL      error, warn, info (default) or debug\n"
@@ -279,7 +279,7 @@ int config_read(int argc, char **argv, struct config *ret, struct err *err)
     struct config c = {
         .log_kib = 256,
         .log_kib_per_s = 1024,
-        .image_mib_max = 1024,
+        .image_mib_max = 16384,
         .boot_timeout_ms = 30000,
         .log_level = LOG_LEVEL_INFO,
         .kernel = ENVD_CELL_KERNEL,

@@ -130,7 +130,8 @@ http_handler handle_environments_all, handle_environments_list, handle_environme
     handle_environment_get, handle_environment_change, handle_environment_delete, handle_environment_start,
     handle_environment_stop;
 http_handler handle_logs;
-http_handler handle_images_list, handle_image_get, handle_image_put, handle_image_delete;
+http_handler handle_images_list, handle_image_get, handle_image_put, handle_image_delete,
+    handle_image_content, handle_images_collect;
 http_handler handle_message;
 http_handler handle_policy_get, handle_policy_put, handle_policy_versions, handle_explain_request,
     handle_explain_message;

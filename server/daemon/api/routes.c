@@ -34,6 +34,8 @@ static const struct http_route routes[] = {
     // The limit of an image is the handler's, which knows the configuration.
     {"PUT", "/v1/images/{image}", HTTP_BODY_STREAM, UINT64_MAX, handle_image_put},
     {"DELETE", "/v1/images/{image}", HTTP_BODY_NONE, 0, handle_image_delete},
+    {"GET", "/v1/images/{image}/content", HTTP_BODY_NONE, 0, handle_image_content},
+    {"POST", "/v1/images/gc", HTTP_BODY_COLLECT, SMALL, handle_images_collect},
 
     {"POST", "/v1/messages", HTTP_BODY_COLLECT, LARGE, handle_message},
     {"GET", "/v1/policies/main", HTTP_BODY_NONE, 0, handle_policy_get},

@@ -101,6 +101,19 @@ json_t *view_environment(const struct api *api, const char *tenant, const char *
                      "status", status, "revision", (json_int_t)revision);
 }
 
+// What was said of it: its name, and a Linux image's manifest.
+static json_t *image_spec(const json_t *doc)
+{
+    json_t *spec = json_object();
+    json_t *name = json_object_get(doc, "name");
+    if (name)
+        json_object_set(spec, "name", name);
+    json_object_update_missing(spec, json_object_get(doc, "linux"));
+    json_object_del(spec, "labels"); // shown as the object's own
+    json_object_del(spec, "envd");
+    return spec;
+}
+
 json_t *view_image(const struct api *api, const char *digest)
 {
     char key[DOC_KEY_CAP];
@@ -115,8 +128,10 @@ json_t *view_image(const struct api *api, const char *digest)
     const char *note = json_get_string(doc, "note", "");
     if (note[0])
         json_object_set_new(status, "note", json_string(note));
-    return json_pack("{s:s, s:s, s:{}, s:{}, s:o, s:I}", "kind", "image", "name", digest, "labels", "spec",
-                     "status", status, "revision", (json_int_t)revision);
+    json_object_set_new(status, "since", json_integer(json_get_integer(doc, "since_ms", 0)));
+    json_t *labels = or_empty(json_object_get(json_object_get(doc, "linux"), "labels"));
+    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:I}", "kind", "image", "name", digest, "labels", labels,
+                     "spec", image_spec(doc), "status", status, "revision", (json_int_t)revision);
 }
 
 json_t *view_operation(const struct api *api, const char *id)

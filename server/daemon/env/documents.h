@@ -8,7 +8,8 @@
 //   was asked to run,
 //                         deleting, cancelled: the start that was. Written by the API
 //   status/T/E            what is observed, and uid, vm, generation. Written by the environment's life cycle
-//   images/sha256:HEX     size, type, note, refs: environments whose spec names it
+//   images/sha256:HEX     size, type, note, name, since_ms, refs: environments whose spec names it, Linux images whose
+//                         manifest does; linux: the manifest, of type linux
 //   operations/ID         tenant, spec, status
 //   policies/main         text, file, since, version; policy-versions/NNNNNNNNNN the same, for each that was
 //   in force

@@ -9,6 +9,7 @@
 
 #include "env/documents.h"
 #include "env/refusal.h"
+#include "manifest/manifest.h"
 #include "net/ipam.h"
 #include "proto/name.h"
 
@@ -51,10 +52,21 @@ int environment_remove(const struct store *store, struct store_txn *txn, const c
 int operation_cancel(const struct store *store, struct store_txn *txn, const char *operation,
                      struct refusal *why);
 
-// Images. details: size, type, note.
+// Images. details: size, type, note, name, since_ms, linux (the manifest, whose parts must be there). A name
+// given for an image that is there replaces its name.
 int image_add(const struct store *store, struct store_txn *txn, const char *digest, const json_t *details,
               struct refusal *why);
 int image_delete(const struct store *store, struct store_txn *txn, const char *digest, struct refusal *why);
+// Fills txn with the deletion of images that nothing refers to and that are older than age_ms (now_ms is the
+// clock): blobs, and with linux_too Linux images that no environment names. One transaction takes so many;
+// *ret_removed ({digest, size}, the caller's) says which. Repeat until it is empty: then parts of what went
+// are gone too.
+int image_collect(const struct store *store, struct store_txn *txn, uint64_t now_ms, uint64_t age_ms,
+                  bool linux_too, json_t **ret_removed, struct refusal *why);
+// The manifest of a Linux image that is there; free with manifest_done(). -ENOENT, or -EINVAL: another type.
+int image_manifest(const struct store *store, const char *digest, struct manifest *ret, struct err *err);
+// 1 to 63 of A-Z a-z 0-9 . _ : / -, beginning with a letter or digit.
+bool image_name_valid(const char *name);
 
 // The environment's address: host order, 0 when the documents do not say.
 uint32_t environment_ipv4(const struct ipam_pool *pool, const json_t *tenant, const json_t *environment);

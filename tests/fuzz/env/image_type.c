@@ -11,13 +11,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static int fd = -1;
-    char note[IMAGE_NOTE_CAP];
+    struct image_kind kind;
     if (fd < 0)
         fd = memfd_create("image", MFD_CLOEXEC);
     if (ftruncate(fd, 0) < 0 || lseek(fd, 0, SEEK_SET) < 0 || io_write_all(fd, data, size) < 0)
         return 0;
-    enum image_type type = image_type_probe(fd, note);
-    if ((type == IMAGE_STATIC_ELF) != (note[0] == '\0'))
+    image_type_probe(fd, &kind);
+    if ((kind.type == IMAGE_STATIC_ELF) != (kind.note[0] == '\0') ||
+        (kind.type == IMAGE_LINUX) != (kind.manifest.labels != NULL))
         abort();
+    manifest_done(&kind.manifest);
     return 0;
 }

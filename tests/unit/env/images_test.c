@@ -166,7 +166,11 @@ static enum image_type probe(const void *data, size_t len, char note[IMAGE_NOTE_
 {
     _cleanup_close_ int fd = memfd_create("image", MFD_CLOEXEC);
     assert_int_equal(write(fd, data, len), len);
-    return image_type_probe(fd, note);
+    struct image_kind kind;
+    image_type_probe(fd, &kind);
+    manifest_done(&kind.manifest);
+    memcpy(note, kind.note, IMAGE_NOTE_CAP);
+    return kind.type;
 }
 
 struct program {
