@@ -37,8 +37,11 @@ int virtio_device_init(struct virtio_device *dev, const struct virtio_device_ops
                        const struct virtio_machine *machine, void *config, size_t config_bytes,
                        struct err *err)
 {
-    *dev = (struct virtio_device){
-        .ops = ops, .machine = *machine, .config = config, .config_bytes = config_bytes};
+    *dev = (struct virtio_device){.ops = ops,
+                                  .machine = *machine,
+                                  .features = ops->features | VIRTIO_RING_FEATURES,
+                                  .config = config,
+                                  .config_bytes = config_bytes};
     for (unsigned i = 0; i < VIRTIO_QUEUES_MAX; i++)
         dev->queues[i].doorbell = -1;
     int rc = -pthread_mutex_init(&dev->lock, NULL);
@@ -110,7 +113,7 @@ int virtio_device_preset(struct virtio_device *dev, uint64_t features, const str
         for (size_t i = 0; i < n_queues; i++) {
             dev->queues[i].config = queues[i];
             if (queues[i].size > 0)
-                ring_enable(&dev->queues[i].ring, dev->machine.memory, &queues[i]); // checked above
+                (void)virtio_status_enable_ring(dev, (unsigned)i); // checked above
         }
         virtio_status_event(dev, VIRTIO_ON_DRIVER_OK, NULL);
     }

@@ -21,6 +21,8 @@
 
 #define VIRTIO_QUEUES_MAX 5u           // a balloon has the most
 #define VIRTIO_VERSION_1  (1ull << 32) // offered by and required of all; legacy drivers are refused
+// Offered by all, beside what a device offers itself: VIRTIO_F_INDIRECT_DESC, VIRTIO_F_EVENT_IDX.
+#define VIRTIO_RING_FEATURES (1ull << 28 | 1ull << 29)
 
 struct virtio_device;
 
@@ -44,7 +46,7 @@ struct virtio_device_ops {
     uint32_t id; // virtio 1.2, section 5
     uint16_t n_queues;
     uint16_t queue_size_max;
-    uint64_t features; // offered, VIRTIO_VERSION_1 included
+    uint64_t features; // offered, VIRTIO_VERSION_1 included; those of the rings (below) come on top
     // Serves a queue, bounded. True when work remains: it is called again in a later round.
     bool (*process)(struct virtio_device *dev, unsigned queue);
     // Any thread, with the lock held: a reset begins, the rings are disabled already. When this returns
@@ -83,7 +85,8 @@ struct virtio_queue {
 struct virtio_device {
     const struct virtio_device_ops *ops;
     struct virtio_machine machine;
-    void *config; // configuration space, little endian, the device's own
+    uint64_t features; // offered: ops->features, those of the rings, and what the device adds after init
+    void *config;      // configuration space, little endian, the device's own
     size_t config_bytes;
     pthread_mutex_t lock; // guards all below
     enum virtio_state state;

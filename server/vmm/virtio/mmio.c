@@ -48,7 +48,7 @@ static uint32_t read_vendor(struct virtio_mmio *mmio)
 static uint32_t read_device_features(struct virtio_mmio *mmio)
 {
     uint32_t half = mmio->device_features_sel;
-    return half < 2 ? (uint32_t)(mmio->dev->ops->features >> (32 * half)) : 0;
+    return half < 2 ? (uint32_t)(mmio->dev->features >> (32 * half)) : 0;
 }
 
 static void write_device_features_sel(struct virtio_mmio *mmio, uint32_t value)

@@ -1,12 +1,14 @@
-// virtio-net on a tap (virtio 1.2, section 5.1): one pair of queues, no offloads, rate limits. Made by the
-// machine, runs on the I/O thread. The tap's frames carry a 12-byte vnet header.
+// virtio-net on a tap (virtio 1.2, section 5.1): one pair of queues, checksum and segmentation offloads, rate
+// limits. Made by the machine, runs on the I/O thread. The tap's frames carry a 12-byte vnet header.
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "virtio/device.h"
 
-// Token buckets of a tenth of a second, at least 64 packets and 64 KiB; 0 = unlimited.
+// Token buckets of a tenth of a second, at least 64 packets and 64 KiB; 0 = unlimited. A frame that the host
+// or the guest cuts into segments counts as these, each with its headers.
 struct virtio_net_rate {
     uint64_t packets_per_s;
     uint64_t bits_per_s;
@@ -16,6 +18,9 @@ struct virtio_net_options {
     int tap_fd; // non-blocking; IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, header size 12. Stays the caller's,
                 // outlives the device
     uint8_t mac[6];
+    uint16_t mtu;  // of the network: longer frames are dropped, and the guest is told; 0: 1500, untold
+    bool offloads; // offer checksums, segmentation and mergeable buffers; needs ioctl TUNSETOFFLOAD on the
+                   // tap for those towards the guest, and does without them where that fails
     struct virtio_net_rate to_guest, from_guest;
 };
 

@@ -4,6 +4,10 @@
 //   descriptor table          available ring (driver writes)      used ring (device writes)
 //   0    8     12     14      0       2     4                     0       2     4         8
 //   | addr | len | flags | next  | flags | idx | ring[size] u16     | flags | idx | id, len | …
+//                                | used_event u16                   | avail_event u16
+//
+// The two events are there with EVENT_IDX: the index whose entry the other side wants to be told of. The
+// flags are not used then. An indirect descriptor names a table of more descriptors.
 //
 // Little endian throughout (virtio 1.2, section 1.4); envvm runs on x86-64 only.
 #include "virtio/ring.h"
@@ -20,7 +24,8 @@
 #define USED_IDX         2u
 #define USED_RING        4u
 #define USED_ENTRY_BYTES 8u
-#define CHAIN_BYTES_MAX  (1ull << 32) // section 2.7.5
+#define CHAIN_BYTES_MAX  (1ull << 32)       // section 2.7.5
+#define TABLE_BYTES_MAX  (DESC_BYTES << 16) // more could not be reached by a 16-bit next
 
 _Static_assert(sizeof(struct vring_desc) == DESC_BYTES, "section 2.7.5");
 _Static_assert(sizeof(struct vring_used_elem) == USED_ENTRY_BYTES, "section 2.7.8");
@@ -32,9 +37,12 @@ static uint16_t load_u16(const uint8_t *p)
     return __atomic_load_n((const uint16_t *)(const void *)p, __ATOMIC_RELAXED);
 }
 
+// Indirect tables may lie anywhere.
+typedef uint64_t __attribute__((aligned(1), may_alias)) u64_anywhere;
+
 static uint64_t load_u64(const uint8_t *p)
 {
-    return __atomic_load_n((const uint64_t *)(const void *)p, __ATOMIC_RELAXED);
+    return *(const volatile u64_anywhere *)p;
 }
 
 // Barrier: acquire. Pairs with the driver's release (write barrier) between filling ring entries and
@@ -48,6 +56,16 @@ static uint16_t load_avail_idx(const struct ring *ring)
 static void store_u32(uint8_t *p, uint32_t v)
 {
     __atomic_store_n((uint32_t *)(void *)p, v, __ATOMIC_RELAXED);
+}
+
+static uint8_t *used_event(const struct ring *ring)
+{
+    return ring->avail + AVAIL_RING + 2ul * ring->size;
+}
+
+static uint8_t *avail_event(const struct ring *ring)
+{
+    return ring->used + USED_RING + (size_t)USED_ENTRY_BYTES * ring->size;
 }
 
 static void *part_at(const struct guest_memory *memory, uint64_t gpa, uint64_t len, uint64_t align)
@@ -66,7 +84,13 @@ int ring_enable(struct ring *ring, const struct guest_memory *memory, const stru
     uint8_t *used = part_at(memory, config->used_gpa, USED_RING + (uint64_t)USED_ENTRY_BYTES * size + 2, 4);
     if (!desc || !avail || !used)
         return -EFAULT;
-    *ring = (struct ring){.memory = memory, .desc = desc, .avail = avail, .used = used, .size = size};
+    *ring = (struct ring){.memory = memory,
+                          .desc = desc,
+                          .avail = avail,
+                          .used = used,
+                          .size = size,
+                          .event_idx = config->event_idx,
+                          .indirect = config->indirect};
     return 0;
 }
 
@@ -91,10 +115,8 @@ static int chain_append(struct ring *ring, struct ring_chain *chain, const struc
 {
     unsigned n = (unsigned)chain->n_readable + chain->n_writable;
     bool writable = desc->flags & VRING_DESC_F_WRITE;
-    if (desc->flags & VRING_DESC_F_INDIRECT)
-        return ring_break(ring, "an indirect descriptor, which was not negotiated");
-    if (n == ring->size)
-        return ring_break(ring, "a descriptor chain longer than its queue");
+    if (n == RING_CHAIN_MAX)
+        return ring_break(ring, "a descriptor chain longer than any queue");
     if (!writable && chain->n_writable > 0)
         return ring_break(ring, "a readable descriptor after a writable one");
     void *hva = guest_memory_at(ring->memory, desc->addr, desc->len);
@@ -113,33 +135,65 @@ static int chain_append(struct ring *ring, struct ring_chain *chain, const struc
     return 0;
 }
 
+// Where descriptors are walked: the ring's own, or an indirect table. steps: how many may still be taken, so
+// that a chain that loops ends.
+struct table {
+    const uint8_t *desc;
+    uint32_t n, steps;
+};
+
 // Copies descriptor `index`, in two loads.
-static struct vring_desc snapshot(const struct ring *ring, uint16_t index)
+static struct vring_desc snapshot(const struct table *table, uint16_t index)
 {
-    const uint8_t *p = ring->desc + (size_t)index * DESC_BYTES;
+    const uint8_t *p = table->desc + (size_t)index * DESC_BYTES;
     uint64_t addr = load_u64(p);
     uint64_t rest = load_u64(p + 8);
     return (struct vring_desc){
         .addr = addr, .len = (uint32_t)rest, .flags = (uint16_t)(rest >> 32), .next = (uint16_t)(rest >> 48)};
 }
 
-// A chain that loops is longer than its queue: chain_append() ends it.
+// From the ring's table into the indirect one that desc names. It is the last of its chain; whether it says
+// that it is writable means nothing (section 2.7.5.3.2).
+static int enter_table(struct ring *ring, const struct vring_desc *desc, struct table *table)
+{
+    if (!ring->indirect)
+        return ring_break(ring, "an indirect descriptor, which was not negotiated");
+    if (table->desc != ring->desc)
+        return ring_break(ring, "an indirect descriptor inside an indirect table");
+    if (desc->flags & VRING_DESC_F_NEXT)
+        return ring_break(ring, "an indirect descriptor with a next one");
+    if (desc->len == 0 || desc->len % DESC_BYTES != 0 || desc->len > TABLE_BYTES_MAX)
+        return ring_break(ring, "an indirect table of a wrong length");
+    const uint8_t *at = guest_memory_at(ring->memory, desc->addr, desc->len);
+    if (!at)
+        return ring_break(ring, "an indirect table outside guest memory");
+    // Linux makes indirect chains longer than a small queue, though section 2.7.5.3.1 forbids it.
+    *table = (struct table){.desc = at, .n = desc->len / DESC_BYTES, .steps = RING_CHAIN_MAX};
+    return 0;
+}
+
 static int walk(struct ring *ring, uint16_t head, struct ring_chain *ret)
 {
+    struct table table = {.desc = ring->desc, .n = ring->size, .steps = ring->size};
+    uint16_t index = head;
+    bool more = true;
     ret->head = head;
     ret->n_readable = ret->n_writable = 0;
     ret->readable_bytes = ret->writable_bytes = 0;
-    for (uint16_t index = head;;) {
-        if (index >= ring->size)
-            return ring_break(ring, "a descriptor index beyond the queue");
-        struct vring_desc desc = snapshot(ring, index);
-        int rc = chain_append(ring, ret, &desc);
+    while (more) {
+        if (index >= table.n)
+            return ring_break(ring, "a descriptor index beyond its table");
+        if (table.steps-- == 0)
+            return ring_break(ring, "a descriptor chain longer than its queue");
+        struct vring_desc desc = snapshot(&table, index);
+        bool indirect = desc.flags & VRING_DESC_F_INDIRECT;
+        int rc = indirect ? enter_table(ring, &desc, &table) : chain_append(ring, ret, &desc);
         if (rc < 0)
             return rc;
-        if (!(desc.flags & VRING_DESC_F_NEXT))
-            return 0;
-        index = desc.next;
+        more = indirect || (desc.flags & VRING_DESC_F_NEXT);
+        index = indirect ? 0 : desc.next;
     }
+    return 0;
 }
 
 int ring_pop(struct ring *ring, struct ring_chain *ret)
@@ -163,40 +217,65 @@ int ring_pop(struct ring *ring, struct ring_chain *ret)
 
 void ring_unpop(struct ring *ring)
 {
-    ring->next_avail--;
+    ring_unpop_n(ring, 1);
+}
+
+void ring_unpop_n(struct ring *ring, uint16_t n)
+{
+    ring->next_avail -= n;
+}
+
+void ring_put(struct ring *ring, uint16_t i, uint16_t head, uint32_t written_bytes)
+{
+    if (!ring_enabled(ring))
+        return;
+    uint16_t slot = (uint16_t)(ring->next_used + i) & (uint16_t)(ring->size - 1);
+    uint8_t *entry = ring->used + USED_RING + (size_t)USED_ENTRY_BYTES * slot;
+    store_u32(entry, head);
+    store_u32(entry + 4, written_bytes);
+}
+
+void ring_publish_put(struct ring *ring, uint16_t n)
+{
+    if (!ring_enabled(ring))
+        return;
+    ring->next_used += n;
+    // Barrier: release. Pairs with the driver's read barrier between the used idx and the used entry (section
+    // 2.7.14): entries and buffers are visible before the index.
+    __atomic_store_n((uint16_t *)(void *)(ring->used + USED_IDX), ring->next_used, __ATOMIC_RELEASE);
 }
 
 void ring_publish(struct ring *ring, uint16_t head, uint32_t written_bytes)
 {
-    if (!ring_enabled(ring))
-        return;
-    uint8_t *entry =
-        ring->used + USED_RING + (size_t)USED_ENTRY_BYTES * (ring->next_used & (ring->size - 1u));
-    store_u32(entry, head);
-    store_u32(entry + 4, written_bytes);
-    ring->next_used++;
-    // Barrier: release, made sequentially consistent. Pairs with the driver's read barrier between the used
-    // idx and the used entry (section 2.7.14): entry and buffers are visible before the index. The stronger
-    // order is for ring_take_interrupt().
-    __atomic_store_n((uint16_t *)(void *)(ring->used + USED_IDX), ring->next_used, __ATOMIC_SEQ_CST);
-    ring->published = true;
+    ring_put(ring, 0, head, written_bytes);
+    ring_publish_put(ring, 1);
+}
+
+// The event lies in [told, used), all modulo 2^16 (section 2.7.10, vring_need_event()).
+static bool passed(uint16_t event, uint16_t used, uint16_t told)
+{
+    return (uint16_t)(used - event - 1u) < (uint16_t)(used - told);
 }
 
 bool ring_take_interrupt(struct ring *ring)
 {
-    if (!ring->published)
+    uint16_t told = ring->told_used, used = ring->next_used;
+    if (told == used)
         return false;
-    ring->published = false;
-    // Barrier: full, between the used idx's store in ring_publish() and this load. Pairs with the driver's
-    // full barrier between clearing NO_INTERRUPT and looking at the used idx again (section 2.7.7): either we
-    // see the flag cleared or the driver sees the entry.
-    uint16_t flags = __atomic_load_n((uint16_t *)(void *)(ring->avail + AVAIL_FLAGS), __ATOMIC_SEQ_CST);
-    return !(flags & VRING_AVAIL_F_NO_INTERRUPT);
+    ring->told_used = used;
+    // Barrier: full, between the used idx's store in ring_publish_put() and these loads. Pairs with the
+    // driver's full barrier between storing used_event, or clearing NO_INTERRUPT, and looking at the used idx
+    // again (section 2.7.7): either we see what it stored or the driver sees the entry.
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (ring->event_idx)
+        return passed(load_u16(used_event(ring)), used, told);
+    return !(load_u16(ring->avail + AVAIL_FLAGS) & VRING_AVAIL_F_NO_INTERRUPT);
 }
 
+// With EVENT_IDX, avail_event stays behind what the driver adds, and the flags have no meaning.
 void ring_kicks_off(struct ring *ring)
 {
-    if (ring_enabled(ring))
+    if (ring_enabled(ring) && !ring->event_idx)
         __atomic_store_n((uint16_t *)(void *)(ring->used + USED_FLAGS), VRING_USED_F_NO_NOTIFY,
                          __ATOMIC_RELAXED);
 }
@@ -205,17 +284,17 @@ bool ring_kicks_on(struct ring *ring)
 {
     if (!ring_enabled(ring))
         return false;
-    __atomic_store_n((uint16_t *)(void *)(ring->used + USED_FLAGS), 0, __ATOMIC_SEQ_CST);
-    // Barrier: full, between the flag's store and this load. Pairs with the driver's full barrier between
-    // storing the available idx and loading the used flags (section 2.7.13.4.1): either the driver kicks or
-    // we see its request.
-    uint16_t idx = __atomic_load_n((uint16_t *)(void *)(ring->avail + AVAIL_IDX), __ATOMIC_SEQ_CST);
-    return idx != ring->next_avail;
+    uint8_t *at = ring->event_idx ? avail_event(ring) : ring->used + USED_FLAGS;
+    // Barrier: full, between this store and load. Pairs with the driver's full barrier between storing the
+    // available idx and loading avail_event, or the used flags (section 2.7.13.4.1): either the driver kicks
+    // or we see its request.
+    __atomic_store_n((uint16_t *)(void *)at, ring->event_idx ? ring->next_avail : 0, __ATOMIC_SEQ_CST);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    return load_avail_idx(ring) != ring->next_avail;
 }
 
-// The buffers iov[0..n) from offset on, at most limit bytes, as at most cap entries.
-static size_t slice(const struct iovec *iov, size_t n, uint64_t offset, uint64_t limit, struct iovec *out,
-                    size_t cap, uint64_t *ret_bytes)
+size_t ring_slice(const struct iovec *iov, size_t n, uint64_t offset, uint64_t limit, struct iovec *out,
+                  size_t cap, uint64_t *ret_bytes)
 {
     size_t used = 0;
     uint64_t bytes = 0;
@@ -237,13 +316,13 @@ static size_t slice(const struct iovec *iov, size_t n, uint64_t offset, uint64_t
 size_t ring_chain_readable(const struct ring_chain *chain, uint64_t offset, uint64_t limit, struct iovec *out,
                            size_t cap, uint64_t *ret_bytes)
 {
-    return slice(chain->iov, chain->n_readable, offset, limit, out, cap, ret_bytes);
+    return ring_slice(chain->iov, chain->n_readable, offset, limit, out, cap, ret_bytes);
 }
 
 size_t ring_chain_writable(const struct ring_chain *chain, uint64_t offset, uint64_t limit, struct iovec *out,
                            size_t cap, uint64_t *ret_bytes)
 {
-    return slice(chain->iov + chain->n_readable, chain->n_writable, offset, limit, out, cap, ret_bytes);
+    return ring_slice(chain->iov + chain->n_readable, chain->n_writable, offset, limit, out, cap, ret_bytes);
 }
 
 // Not inlined into devices (it is in another translation unit): what it copied is what they go on to read.

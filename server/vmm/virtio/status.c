@@ -5,6 +5,7 @@
 
 #include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
+#include <linux/virtio_ring.h>
 #include <sys/eventfd.h>
 
 #include "common/log.h"
@@ -47,7 +48,16 @@ void virtio_status_interrupt(struct virtio_device *dev, uint32_t bits)
 
 bool virtio_status_features_acceptable(const struct virtio_device *dev, uint64_t features)
 {
-    return (features & ~dev->ops->features) == 0 && (features & VIRTIO_VERSION_1);
+    return (features & ~dev->features) == 0 && (features & VIRTIO_VERSION_1);
+}
+
+int virtio_status_enable_ring(struct virtio_device *dev, unsigned queue)
+{
+    struct virtio_queue *q = &dev->queues[queue];
+    struct ring_config config = q->config;
+    config.event_idx = dev->driver_features & 1ull << VIRTIO_RING_F_EVENT_IDX;
+    config.indirect = dev->driver_features & 1ull << VIRTIO_RING_F_INDIRECT_DESC;
+    return ring_enable(&q->ring, dev->machine.memory, &config);
 }
 
 static void stop_rings(struct virtio_device *dev)

@@ -20,6 +20,8 @@ enum virtio_status_event {
 void virtio_status_event(struct virtio_device *dev, enum virtio_status_event event, const char *why);
 // True when the features can be agreed on: a subset of the offered ones with VIRTIO_VERSION_1.
 bool virtio_status_features_acceptable(const struct virtio_device *dev, uint64_t features);
+// Enables a queue's ring as it is configured, with what was negotiated. As ring_enable().
+int virtio_status_enable_ring(struct virtio_device *dev, unsigned queue);
 // Makes the I/O thread look at a queue.
 void virtio_status_ring_doorbell(struct virtio_device *dev, unsigned queue);
 // Sets bits of InterruptStatus and interrupts the guest.

@@ -81,7 +81,7 @@ static void make_ready(struct virtio_device *dev, struct virtio_queue *q)
 {
     if (q->config.size > dev->ops->queue_size_max)
         virtio_status_event(dev, VIRTIO_ON_BREAK, "a queue larger than the device allows");
-    else if (ring_enable(&q->ring, dev->machine.memory, &q->config) < 0)
+    else if (virtio_status_enable_ring(dev, q->index) < 0)
         virtio_status_event(dev, VIRTIO_ON_BREAK, "a queue with a wrong size, or not in guest memory");
 }
 

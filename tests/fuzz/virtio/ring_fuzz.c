@@ -1,5 +1,6 @@
 // Fuzzes the walk over rings in arbitrary memory: whatever the guest wrote, requests lie inside its memory,
-// and their sums are right. Input: u8 log2 of the size, three u16 addresses, then guest memory from 0.
+// and their sums are right. Input: u8 log2 of the size | 0x10 EVENT_IDX | 0x20 INDIRECT_DESC, three u16
+// addresses, then guest memory from 0.
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,8 @@ static struct guest_memory memory;
 static void check_chain(const struct ring_chain *chain)
 {
     uint64_t readable = 0, writable = 0;
+    if ((unsigned)chain->n_readable + chain->n_writable > RING_CHAIN_MAX)
+        abort();
     for (unsigned i = 0; i < (unsigned)chain->n_readable + chain->n_writable; i++) {
         const uint8_t *p = chain->iov[i].iov_base;
         if (p < memory.hva || chain->iov[i].iov_len == 0 ||
@@ -33,10 +36,15 @@ static void use_chain(struct ring *ring, struct ring_chain *chain, unsigned turn
                                                             : chain->readable_bytes - turn))
         abort();
     ring_chain_write(chain, turn, bytes, n); // may well hit the rings themselves
-    if (turn % 7 == 6)
+    if (turn % 7 == 6) {
         ring_unpop(ring);
-    else
+    } else if (turn % 7 == 5) {
+        ring_put(ring, 0, chain->head, 0);
+        ring_put(ring, 1, chain->head, (uint32_t)n);
+        ring_publish_put(ring, 2);
+    } else {
         ring_publish(ring, chain->head, (uint32_t)chain->writable_bytes);
+    }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -53,7 +61,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     memset(memory.hva, 0, MEMORY_BYTES);
     memcpy(memory.hva, data + n, size - n < MEMORY_BYTES ? size - n : MEMORY_BYTES);
-    struct ring_config config = {.size = (uint16_t)(1u << (head[0] % 10)),
+    struct ring_config config = {.size = (uint16_t)(1u << (head[0] % 16u % 10u)),
+                                 .event_idx = head[0] & 0x10,
+                                 .indirect = head[0] & 0x20,
                                  .desc_gpa = (uint64_t)(head[1] | head[2] << 8),
                                  .avail_gpa = (uint64_t)(head[3] | head[4] << 8),
                                  .used_gpa = (uint64_t)(head[5] | head[6] << 8)};

@@ -209,7 +209,7 @@ static void a_head_beyond_the_queue_breaks_the_ring(void **state)
 {
     (void)state;
     make_available(SIZE);
-    assert_broken("a descriptor index beyond the queue");
+    assert_broken("a descriptor index beyond its table");
 }
 
 static void a_next_beyond_the_queue_breaks_the_ring(void **state)
@@ -217,7 +217,7 @@ static void a_next_beyond_the_queue_breaks_the_ring(void **state)
     (void)state;
     set_desc(0, DATA_GPA, 1, VRING_DESC_F_NEXT, 0xffff);
     make_available(0);
-    assert_broken("a descriptor index beyond the queue");
+    assert_broken("a descriptor index beyond its table");
 }
 
 static void a_loop_breaks_the_ring(void **state)
@@ -279,10 +279,10 @@ static void a_broken_ring_stays_broken(void **state)
 {
     (void)state;
     make_available(SIZE);
-    assert_broken("a descriptor index beyond the queue");
+    assert_broken("a descriptor index beyond its table");
     set_desc(0, DATA_GPA, 1, 0, 0);
     avail()->ring[0] = 0;
-    assert_broken("a descriptor index beyond the queue");
+    assert_broken("a descriptor index beyond its table");
 }
 
 static void the_driver_is_interrupted_once_per_batch_unless_it_asked_not_to_be(void **state)
