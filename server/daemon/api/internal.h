@@ -13,7 +13,9 @@
 struct operation_waiter;
 struct log_reader;
 struct event_reader;
+struct api_session;
 struct idempotency;
+struct session_frame;
 
 struct api {
     struct api_deps deps;
@@ -22,6 +24,7 @@ struct api {
     struct operation_waiter *operation_waiters;
     struct log_reader *log_readers;
     struct event_reader *event_readers;
+    struct api_session *sessions;
     struct idempotency *idempotency;
     uint64_t replies[API_STATUS_MAX]; // by status
 };
@@ -137,11 +140,22 @@ http_handler handle_policy_get, handle_policy_put, handle_policy_versions, handl
     handle_explain_message;
 http_handler handle_operations_list, handle_operation_get, handle_operation_cancel;
 http_handler handle_events;
+http_handler handle_exec, handle_copy, handle_console;
 
 int policies_start(struct api *api, struct err *err);
 int operations_start(struct api *api);
 void logs_on_growth(void *arg, const char *tenant, const char *name); // for manager_on_log()
 void events_stop(struct api *api);
+void sessions_stop(struct api *api); // ends them all; their clients see the end of the connection
+
+// --- session_body.c: what a session begins with, from a request's body ---
+
+// The frame for the agent, encoded, the caller's to free; NULL: it was answered. subject: what the record
+// says of it, argv[0] or the path.
+uint8_t *session_body_exec(struct api *api, struct http_request *req, size_t *ret_len, char *subject,
+                           size_t subject_cap);
+uint8_t *session_body_copy(struct api *api, struct http_request *req, size_t *ret_len, char *subject,
+                           size_t subject_cap);
 
 // --- base64.c ---
 

@@ -28,6 +28,9 @@ static const struct http_route routes[] = {
     {"POST", E "/start", HTTP_BODY_COLLECT, SMALL, handle_environment_start},
     {"POST", E "/stop", HTTP_BODY_COLLECT, SMALL, handle_environment_stop},
     {"GET", E "/logs", HTTP_BODY_NONE, 0, handle_logs},
+    {"POST", E "/exec", HTTP_BODY_COLLECT, API_BODY_MAX, handle_exec},
+    {"POST", E "/copy", HTTP_BODY_COLLECT, SMALL, handle_copy},
+    {"POST", E "/console", HTTP_BODY_NONE, 0, handle_console},
 
     {"GET", "/v1/images", HTTP_BODY_NONE, 0, handle_images_list},
     {"GET", "/v1/images/{image}", HTTP_BODY_NONE, 0, handle_image_get},

@@ -257,12 +257,16 @@ void http_stream_abort(struct http_request *req)
 
 // --- upgrade ---
 
-struct bufferevent *http_upgrade(struct http_request *req, const char *protocol)
+bool http_request_wants_upgrade(const struct http_request *req, const char *protocol)
 {
     const char *wanted = http_request_header(req, "upgrade");
+    return req->conn->parser.head->upgrade && wanted && strcasecmp(wanted, protocol) == 0;
+}
+
+struct bufferevent *http_upgrade(struct http_request *req, const char *protocol)
+{
     assert(!req->answered);
-    if (is_gone(req) || !req->body_done || !req->conn->parser.head->upgrade || !wanted ||
-        strcasecmp(wanted, protocol) != 0)
+    if (is_gone(req) || !req->body_done || !http_request_wants_upgrade(req, protocol))
         return NULL;
     if (http_reply_header(req, "Connection", "upgrade") < 0 ||
         http_reply_header(req, "Upgrade", protocol) < 0 || write_head(req, 101, NULL, 0) < 0)

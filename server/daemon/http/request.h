@@ -85,6 +85,8 @@ int http_stream_write(struct http_request *req, const void *data, size_t len);
 void http_stream_end(struct http_request *req);
 void http_stream_abort(struct http_request *req); // the client sees a cut reply, not a complete one
 
+// Whether the client asked for that protocol (Connection: upgrade, Upgrade: protocol).
+bool http_request_wants_upgrade(const struct http_request *req, const char *protocol);
 // Answers 101 and hands the connection's bufferevent over, with any bytes that followed the request in its
 // input. NULL when the request did not ask for protocol; then reply otherwise.
 struct bufferevent *http_upgrade(struct http_request *req, const char *protocol);

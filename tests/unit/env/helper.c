@@ -275,23 +275,48 @@ void vm_state(struct helper_vm *vm, enum vmctl_state state, enum vmctl_cause cau
     vm_say(vm, &(struct vmctl_message){.type = VMCTL_STATE, .state = {state, cause, code, VIEW(reason)}}, -1);
 }
 
-void vm_connect(struct helper_vm *vm)
+int vm_stream(struct helper_vm *vm)
 {
     int fds[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
     vm_say(vm, &(struct vmctl_message){.type = VMCTL_STREAM, .stream = {5000, AGENT_VSOCK_PORT}}, fds[1]);
     close(fds[1]);
+    return fds[0];
+}
+
+int vm_console(struct helper_vm *vm)
+{
+    int fds[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    vm_say(vm, &(struct vmctl_message){.type = VMCTL_CONSOLE}, fds[1]);
+    close(fds[1]);
+    return fds[0];
+}
+
+void vm_no_console(struct helper_vm *vm)
+{
+    vm_say(vm, &(struct vmctl_message){.type = VMCTL_CONSOLE}, -1);
+}
+
+void vm_connect(struct helper_vm *vm)
+{
+    int fd = vm_stream(vm);
     if (vm->agent >= 0)
         close(vm->agent);
-    vm->agent = fds[0];
+    vm->agent = fd;
 }
 
 void vm_hello(struct helper_vm *vm)
 {
+    vm_hello_with(vm, 0);
+}
+
+void vm_hello_with(struct helper_vm *vm, uint32_t capabilities)
+{
     uint8_t data[256];
     struct wire_writer w;
     struct agent_frame hello = {.type = AGENT_HELLO,
-                                .hello = {AGENT_VERSION, AGENT_VERSION, 0, VIEW("test agent")}};
+                                .hello = {AGENT_VERSION, AGENT_VERSION, capabilities, VIEW("test agent")}};
     vm_connect(vm);
     wire_writer_init(&w, data, sizeof data);
     agent_frame_write(&w, &hello);
