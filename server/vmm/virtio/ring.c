@@ -140,6 +140,7 @@ static int chain_append(struct ring *ring, struct ring_chain *chain, const struc
 struct table {
     const uint8_t *desc;
     uint32_t n, steps;
+    bool is_indirect; // not told by the address: a guest may name its ring's own table
 };
 
 // Copies descriptor `index`, in two loads.
@@ -158,7 +159,7 @@ static int enter_table(struct ring *ring, const struct vring_desc *desc, struct 
 {
     if (!ring->indirect)
         return ring_break(ring, "an indirect descriptor, which was not negotiated");
-    if (table->desc != ring->desc)
+    if (table->is_indirect)
         return ring_break(ring, "an indirect descriptor inside an indirect table");
     if (desc->flags & VRING_DESC_F_NEXT)
         return ring_break(ring, "an indirect descriptor with a next one");
@@ -168,7 +169,8 @@ static int enter_table(struct ring *ring, const struct vring_desc *desc, struct 
     if (!at)
         return ring_break(ring, "an indirect table outside guest memory");
     // Linux makes indirect chains longer than a small queue, though section 2.7.5.3.1 forbids it.
-    *table = (struct table){.desc = at, .n = desc->len / DESC_BYTES, .steps = RING_CHAIN_MAX};
+    *table =
+        (struct table){.desc = at, .n = desc->len / DESC_BYTES, .steps = RING_CHAIN_MAX, .is_indirect = true};
     return 0;
 }
 

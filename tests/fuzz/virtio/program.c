@@ -6,8 +6,9 @@
 
 #include "step_loop.h"
 
-#define DATA_GPA 0x10000u // behind what 16-bit addresses reach, so that WRITE does not spoil it by chance
-#define PUSH_MAX 8u
+#define DATA_GPA  0x10000u // behind what 16-bit addresses reach, so that WRITE does not spoil it by chance
+#define PUSH_MAX  8u
+#define TABLE_GPA 0x20000u
 
 struct cursor {
     const uint8_t *at;
@@ -43,7 +44,7 @@ static void op_write(struct driver *d, struct cursor *c)
         memcpy(driver_at(d, gpa, n), bytes, n);
 }
 
-static void op_push(struct driver *d, struct cursor *c)
+static void op_push(struct driver *d, struct cursor *c, bool table)
 {
     struct driver_buffer b[PUSH_MAX];
     unsigned queue = take(c, 1) % VIRTIO_QUEUES_MAX;
@@ -53,7 +54,12 @@ static void op_push(struct driver *d, struct cursor *c)
         b[i].gpa = take(c, 2);
         b[i].len = (uint32_t)take(c, 2);
     }
-    driver_push(d, queue, b, n);
+    if (table)
+        driver_push_table(d, queue,
+                          TABLE_GPA + 0x100u * (d->next_avail[queue] % DRIVER_QUEUE_SIZE) + 0x1000u * queue,
+                          b, n);
+    else
+        driver_push(d, queue, b, n);
 }
 
 static void op_data(struct driver *d, struct cursor *c)
@@ -84,13 +90,14 @@ void program_run(struct driver *d, const uint8_t *data, size_t size,
                  void (*host)(uint8_t what, const uint8_t *bytes, uint8_t n))
 {
     struct cursor c = {data, size};
+    bool all = false;
     driver_start(d, d->dev->ops->features);
     while (c.left > 0) {
         enum program_op op = take(&c, 1) % PROGRAM_OP_COUNT;
         if (op == PROGRAM_WRITE)
             op_write(d, &c);
-        else if (op == PROGRAM_PUSH)
-            op_push(d, &c);
+        else if (op == PROGRAM_PUSH || op == PROGRAM_TABLE)
+            op_push(d, &c, op == PROGRAM_TABLE);
         else if (op == PROGRAM_DATA)
             op_data(d, &c);
         else if (op == PROGRAM_PROCESS)
@@ -102,7 +109,8 @@ void program_run(struct driver *d, const uint8_t *data, size_t size,
         else if (op == PROGRAM_RESTART) {
             driver_write(d, VIRTIO_MMIO_STATUS, 0);
             driver_clear_rings(d);
-            driver_start(d, d->dev->ops->features);
+            all = !all;
+            driver_start(d, all ? d->dev->features : d->dev->ops->features);
         } else {
             uint8_t what = (uint8_t)take(&c, 1), n = (uint8_t)take(&c, 1);
             const uint8_t *bytes = take_bytes(&c, &n);

@@ -10,7 +10,10 @@
 //   MMIO    u16 offset, u8 len, u64 value                   a write; len is 1, 2, 4 or 8
 //   READ    u16 offset, u8 len                              a read
 //   HOST    u8 what, u8 n, n bytes                          the target's own: the world behind the device
-//   RESTART                                                 reset, cleared rings, a full initialization
+//   RESTART                                                 reset, cleared rings, a full initialization, with
+//                                                           the ring's and all other features every other
+//                                                           time
+//   TABLE   as PUSH                                         the same chain in an indirect table
 #pragma once
 
 #include <stddef.h>
@@ -28,9 +31,10 @@ enum program_op {
     PROGRAM_READ,
     PROGRAM_HOST,
     PROGRAM_RESTART,
+    PROGRAM_TABLE,
     PROGRAM_OP_COUNT
 };
 
-// Runs the program against d's device, which was started with all features offered. host may be NULL.
+// Runs the program against d's device, which was started with the features of its kind. host may be NULL.
 void program_run(struct driver *d, const uint8_t *data, size_t size,
                  void (*host)(uint8_t what, const uint8_t *bytes, uint8_t n));

@@ -166,24 +166,51 @@ static struct vring_used *used_of(struct driver *d, unsigned queue)
     return driver_at(d, DRIVER_QUEUE_GPA(queue) + USED_OFFSET, sizeof(struct vring_used));
 }
 
-uint16_t driver_push(struct driver *d, unsigned queue, const struct driver_buffer *buffers, unsigned n)
+static struct vring_desc *table_of(struct driver *d, unsigned queue)
 {
-    struct vring_desc *table =
-        driver_at(d, DRIVER_QUEUE_GPA(queue), (uint32_t)sizeof(struct vring_desc) * DRIVER_QUEUE_SIZE);
+    return driver_at(d, DRIVER_QUEUE_GPA(queue), (uint32_t)sizeof(struct vring_desc) * DRIVER_QUEUE_SIZE);
+}
+
+static struct vring_desc descriptor(const struct driver_buffer *b, bool more, unsigned next)
+{
+    uint16_t flags = b->writable ? VRING_DESC_F_WRITE : 0;
+    return (struct vring_desc){.addr = b->gpa,
+                               .len = b->len,
+                               .flags = more ? flags | VRING_DESC_F_NEXT : flags,
+                               .next = (uint16_t)next};
+}
+
+static void make_available(struct driver *d, unsigned queue, uint16_t head)
+{
     struct vring_avail *avail = avail_of(d, queue);
-    uint16_t head = d->next_desc[queue] % DRIVER_QUEUE_SIZE;
-    for (unsigned i = 0; i < n; i++) {
-        uint16_t at = d->next_desc[queue]++ % DRIVER_QUEUE_SIZE;
-        uint16_t flags = buffers[i].writable ? VRING_DESC_F_WRITE : 0;
-        table[at] = (struct vring_desc){.addr = buffers[i].gpa,
-                                        .len = buffers[i].len,
-                                        .flags = i + 1 < n ? flags | VRING_DESC_F_NEXT : flags,
-                                        .next = (uint16_t)((at + 1u) % DRIVER_QUEUE_SIZE)};
-    }
     __atomic_store_n(&avail->ring[d->next_avail[queue]++ % DRIVER_QUEUE_SIZE], head, __ATOMIC_RELAXED);
     // Release: pairs with the device's acquire of idx. Sequentially consistent for driver_kick()'s look at
     // the flags.
     __atomic_store_n(&avail->idx, d->next_avail[queue], __ATOMIC_SEQ_CST);
+}
+
+uint16_t driver_push(struct driver *d, unsigned queue, const struct driver_buffer *buffers, unsigned n)
+{
+    uint16_t head = d->next_desc[queue] % DRIVER_QUEUE_SIZE;
+    for (unsigned i = 0; i < n; i++) {
+        uint16_t at = d->next_desc[queue]++ % DRIVER_QUEUE_SIZE;
+        table_of(d, queue)[at] = descriptor(&buffers[i], i + 1 < n, (at + 1u) % DRIVER_QUEUE_SIZE);
+    }
+    make_available(d, queue, head);
+    return head;
+}
+
+uint16_t driver_push_table(struct driver *d, unsigned queue, uint64_t gpa,
+                           const struct driver_buffer *buffers, unsigned n)
+{
+    uint32_t bytes = n * (uint32_t)sizeof(struct vring_desc);
+    uint16_t head = d->next_desc[queue]++ % DRIVER_QUEUE_SIZE;
+    for (unsigned i = 0; i < n; i++) {
+        struct vring_desc entry = descriptor(&buffers[i], i + 1 < n, i + 1u);
+        memcpy(driver_at(d, gpa + i * sizeof entry, sizeof entry), &entry, sizeof entry);
+    }
+    table_of(d, queue)[head] = (struct vring_desc){.addr = gpa, .len = bytes, .flags = VRING_DESC_F_INDIRECT};
+    make_available(d, queue, head);
     return head;
 }
 

@@ -64,6 +64,9 @@ uint64_t driver_copy(struct driver *d, const void *data, uint32_t len); // alloc
 
 // Makes a chain available and returns its head; no kick.
 uint16_t driver_push(struct driver *d, unsigned queue, const struct driver_buffer *buffers, unsigned n);
+// The same, with the chain in an indirect table at gpa.
+uint16_t driver_push_table(struct driver *d, unsigned queue, uint64_t gpa,
+                           const struct driver_buffer *buffers, unsigned n);
 uint16_t driver_push_out(struct driver *d, unsigned queue, const void *data, uint32_t len);
 uint16_t driver_push_in(struct driver *d, unsigned queue, uint64_t gpa, uint32_t len);
 // Kicks through QueueNotify, unless the device asked not to. True when it did kick.

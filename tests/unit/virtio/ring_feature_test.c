@@ -209,6 +209,14 @@ static void a_table_inside_a_table_breaks_the_ring(void **state)
     assert_broken("an indirect descriptor inside an indirect table");
 }
 
+static void the_rings_own_table_named_as_an_indirect_one_breaks_the_ring(void **state)
+{
+    (void)state;
+    set_desc(0, DESC_GPA, 16 * SIZE, VRING_DESC_F_INDIRECT, 0);
+    make_available(0);
+    assert_broken("an indirect descriptor inside an indirect table");
+}
+
 static void a_link_beyond_its_table_breaks_the_ring(void **state)
 {
     (void)state;
@@ -307,6 +315,7 @@ int main(void)
         RING_TEST(tables_outside_memory_break_the_ring),
         RING_TEST(a_table_with_a_next_breaks_the_ring),
         RING_TEST(a_table_inside_a_table_breaks_the_ring),
+        RING_TEST(the_rings_own_table_named_as_an_indirect_one_breaks_the_ring),
         RING_TEST(a_link_beyond_its_table_breaks_the_ring),
         RING_TEST(the_driver_is_told_exactly_when_its_event_was_passed),
         RING_TEST(with_events_the_flags_mean_nothing),
