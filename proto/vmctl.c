@@ -57,6 +57,7 @@ static void read_disk(struct wire_reader *r, struct vmctl_disk *ret)
     ret->flags =
         field_read_u8_in(r, 0, VMCTL_DISK_OVERLAY, "a disk is neither raw, read-only nor an overlay");
     ret->id = wire_read_str(r, VMCTL_DISK_ID_MAX);
+    ret->bytes = wire_read_u64(r);
     ret->requests_per_s = wire_read_u64(r);
     ret->bytes_per_s = wire_read_u64(r);
 }
@@ -133,6 +134,7 @@ static void write_linux(struct wire_writer *w, const struct vmctl_config *c)
     for (size_t i = 0; i < c->n_disks && i < VMCTL_DISKS_MAX; i++) {
         wire_write_u8(w, c->disks[i].flags);
         field_write_view(w, c->disks[i].id);
+        wire_write_u64(w, c->disks[i].bytes);
         wire_write_u64(w, c->disks[i].requests_per_s);
         wire_write_u64(w, c->disks[i].bytes_per_s);
     }

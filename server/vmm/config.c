@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -17,40 +18,80 @@
 #define KVM_MINOR       232u
 #define TUN_MINOR       200u
 
-enum kind { KIND_KVM, KIND_TAP, KIND_FILE };
+enum kind { KIND_KVM, KIND_TAP, KIND_FILE, KIND_DISK };
 
 static bool is_kind(const struct stat *st, enum kind kind)
 {
     if (kind == KIND_FILE)
         return S_ISREG(st->st_mode);
+    if (kind == KIND_DISK)
+        return S_ISREG(st->st_mode) || S_ISBLK(st->st_mode);
     const unsigned minor_wanted = kind == KIND_KVM ? KVM_MINOR : TUN_MINOR;
     return S_ISCHR(st->st_mode) && major(st->st_rdev) == MISC_MAJOR && minor(st->st_rdev) == minor_wanted;
 }
 
-// In the order of proto/vmctl.h.
-static const struct {
+// What a descriptor of CONFIG should be, and where it goes.
+struct row {
     const char *what;
     enum kind kind;
-} kinds[] = {
-    {"/dev/kvm", KIND_KVM},
-    {"a tap (/dev/net/tun)", KIND_TAP},
-    {"the kernel, a regular file", KIND_FILE},
-    {"the program, a regular file", KIND_FILE},
-    {"the log, a regular file", KIND_FILE},
-    {"the archive, a regular file", KIND_FILE},
+    int *slot;
 };
 
-static int check_fds(const int *fds, size_t n, struct err *err)
+// In the order of proto/vmctl.h. Returns how many rows; the last n_optional of them may be absent.
+static size_t expect_cell(struct config *c, struct row rows[VMCTL_FDS_MAX], size_t *ret_optional)
 {
-    if (n < ARRAY_LEN(kinds) - 1 || n > ARRAY_LEN(kinds))
-        return err_set(err, -EINVAL, "CONFIG came with %zu descriptors, %zu or %zu are needed", n,
-                       ARRAY_LEN(kinds) - 1, ARRAY_LEN(kinds));
+    const struct row cell[] = {
+        {"/dev/kvm", KIND_KVM, &c->kvm_fd},
+        {"a tap (/dev/net/tun)", KIND_TAP, &c->tap_fd},
+        {"the kernel, a regular file", KIND_FILE, &c->kernel_fd},
+        {"the program, a regular file", KIND_FILE, &c->program_fd},
+        {"the log, a regular file", KIND_FILE, &c->log_fd},
+        {"the archive, a regular file", KIND_FILE, &c->archive_fd},
+    };
+    memcpy(rows, cell, sizeof cell);
+    *ret_optional = 1;
+    return ARRAY_LEN(cell);
+}
+
+static size_t expect_linux(struct config *c, struct row rows[VMCTL_FDS_MAX], size_t *ret_optional)
+{
+    const struct row guest[] = {
+        {"/dev/kvm", KIND_KVM, &c->kvm_fd},
+        {"a tap (/dev/net/tun)", KIND_TAP, &c->tap_fd},
+        {"the kernel, a regular file", KIND_FILE, &c->kernel_fd},
+        {"the log, a regular file", KIND_FILE, &c->log_fd},
+    };
+    memcpy(rows, guest, sizeof guest);
+    size_t n = ARRAY_LEN(guest);
+    if (c->vm.has_initrd)
+        rows[n++] = (struct row){"the initial RAM disk, a regular file", KIND_FILE, &c->initrd_fd};
+    for (size_t i = 0; i < c->vm.n_disks; i++) {
+        rows[n++] = (struct row){"a disk, a file or a block device", KIND_DISK, &c->disk_fds[i][0]};
+        if (c->vm.disks[i].flags & VMCTL_DISK_OVERLAY)
+            rows[n++] = (struct row){"an overlay, a regular file", KIND_FILE, &c->disk_fds[i][1]};
+    }
+    *ret_optional = 0;
+    return n;
+}
+
+// Takes the descriptors over, all of them, and looks at each.
+static int take_fds(struct config *c, const int *fds, size_t n, struct err *err)
+{
+    struct row rows[VMCTL_FDS_MAX];
+    size_t n_optional;
+    const size_t n_rows = c->vm.kind == VMCTL_KIND_LINUX ? expect_linux(c, rows, &n_optional)
+                                                         : expect_cell(c, rows, &n_optional);
+    for (size_t i = 0; i < n && i < n_rows; i++)
+        *rows[i].slot = fds[i];
+    if (n > n_rows || n < n_rows - n_optional)
+        return err_set(err, -EINVAL, "CONFIG came with %zu descriptors, %zu%s are needed", n,
+                       n_rows - n_optional, n_optional ? " or one more" : "");
     for (size_t i = 0; i < n; i++) {
         struct stat st;
         if (fstat(fds[i], &st) < 0)
             return err_errno(err, -errno, "look at descriptor %zu of CONFIG", i);
-        if (!is_kind(&st, kinds[i].kind))
-            return err_set(err, -EINVAL, "descriptor %zu of CONFIG is not %s", i, kinds[i].what);
+        if (!is_kind(&st, rows[i].kind))
+            return err_set(err, -EINVAL, "descriptor %zu of CONFIG is not %s", i, rows[i].what);
     }
     return 0;
 }
@@ -68,8 +109,14 @@ static int parse(struct config *config, size_t len, struct err *err)
 
 int config_receive(struct config *config, int control_fd, struct err *err)
 {
-    *config = (struct config){
-        .kvm_fd = -1, .tap_fd = -1, .kernel_fd = -1, .program_fd = -1, .log_fd = -1, .archive_fd = -1};
+    *config = (struct config){.kvm_fd = -1,
+                              .tap_fd = -1,
+                              .kernel_fd = -1,
+                              .program_fd = -1,
+                              .log_fd = -1,
+                              .archive_fd = -1,
+                              .initrd_fd = -1};
+    memset(config->disk_fds, -1, sizeof config->disk_fds);
     config->datagram = malloc(VMCTL_DATAGRAM_MAX); // only what is used gets touched
     if (!config->datagram)
         return err_errno(err, -ENOMEM, "receive CONFIG");
@@ -80,12 +127,21 @@ int config_receive(struct config *config, int control_fd, struct err *err)
         return err_set(err, -EPIPE, "the control socket was closed before CONFIG came");
     if (len < 0)
         return err_errno(err, (int)len, "receive CONFIG on descriptor %d", control_fd);
-    int *const slots[] = {&config->kvm_fd,     &config->tap_fd, &config->kernel_fd,
-                          &config->program_fd, &config->log_fd, &config->archive_fd};
-    for (size_t i = 0; i < n_fds && i < ARRAY_LEN(slots); i++)
-        *slots[i] = fds[i];
-    int rc = check_fds(fds, n_fds, err);
-    return rc < 0 ? rc : parse(config, (size_t)len, err);
+    int rc = parse(config, (size_t)len, err);
+    return rc < 0 ? rc : take_fds(config, fds, n_fds, err);
+}
+
+size_t config_fds(const struct config *config, int ret[CONFIG_FDS])
+{
+    const int fds[] = {config->kvm_fd, config->tap_fd,     config->kernel_fd, config->program_fd,
+                       config->log_fd, config->archive_fd, config->initrd_fd};
+    size_t n = ARRAY_LEN(fds);
+    memcpy(ret, fds, sizeof fds);
+    for (size_t i = 0; i < VMCTL_DISKS_MAX; i++) {
+        ret[n++] = config->disk_fds[i][0];
+        ret[n++] = config->disk_fds[i][1];
+    }
+    return n;
 }
 
 static void close_slot(int *fd)
@@ -99,6 +155,7 @@ void config_close_files(struct config *config)
     close_slot(&config->kernel_fd);
     close_slot(&config->program_fd);
     close_slot(&config->archive_fd);
+    close_slot(&config->initrd_fd);
 }
 
 void config_done(struct config *config)
@@ -107,6 +164,10 @@ void config_done(struct config *config)
     close_slot(&config->kvm_fd);
     close_slot(&config->tap_fd);
     close_slot(&config->log_fd);
+    for (size_t i = 0; i < VMCTL_DISKS_MAX; i++) {
+        close_slot(&config->disk_fds[i][0]);
+        close_slot(&config->disk_fds[i][1]);
+    }
     free(config->datagram);
     config->datagram = NULL;
 }

@@ -63,8 +63,8 @@ void fault_report_vector(const struct fault_context *c, uint32_t untrusted_vecto
     const unsigned vector = untrusted_vector < BOOT_VECTORS ? untrusted_vector : (unsigned)BOOT_VECTORS;
     struct kvm_regs r = {0};
     struct kvm_sregs s = {0};
-    ioctl(c->vm->vcpu_fd, KVM_GET_REGS, &r);
-    ioctl(c->vm->vcpu_fd, KVM_GET_SREGS, &s);
+    ioctl(c->cell->vm.vcpus[0].fd, KVM_GET_REGS, &r);
+    ioctl(c->cell->vm.vcpus[0].fd, KVM_GET_SREGS, &s);
     if (s.cs.selector & 3) { // no stub: with IOPL 3 the program can write to this port as well
         fault_report_stop(c, VMCTL_CAUSE_GUEST_FAULT, "write to the fault port", ret);
         return;
@@ -95,7 +95,7 @@ void fault_report_access(const struct fault_context *c, uint64_t gpa, bool is_wr
 void fault_report_shutdown(const struct fault_context *c, struct outcome *ret)
 {
     struct kvm_sregs s = {0};
-    ioctl(c->vm->vcpu_fd, KVM_GET_SREGS, &s);
+    ioctl(c->cell->vm.vcpus[0].fd, KVM_GET_SREGS, &s);
     // On AMD the registers are gone: KVM has reset the vCPU.
     if (s.cs.selector != BOOT_SEL_USER_CS && s.cs.selector != BOOT_SEL_KERNEL_CS)
         outcome_fail(ret, VMCTL_CAUSE_TRIPLE_FAULT, "triple fault (this CPU keeps no registers of it)");
@@ -108,8 +108,8 @@ void fault_report_stop(const struct fault_context *c, enum vmctl_cause cause, co
 {
     struct kvm_regs r = {0};
     struct kvm_sregs s = {0};
-    ioctl(c->vm->vcpu_fd, KVM_GET_REGS, &r);
-    ioctl(c->vm->vcpu_fd, KVM_GET_SREGS, &s);
+    ioctl(c->cell->vm.vcpus[0].fd, KVM_GET_REGS, &r);
+    ioctl(c->cell->vm.vcpus[0].fd, KVM_GET_SREGS, &s);
     outcome_fail(
         ret, cause,
         "%s, in %s (rip 0x%llx, cs 0x%x, rsp 0x%llx, rflags 0x%llx, rax 0x%llx, rbx 0x%llx, rcx 0x%llx, rdx "

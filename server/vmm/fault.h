@@ -2,11 +2,11 @@
 // vcpu on the way to a FAILED outcome; reads guest memory, changes nothing.
 #pragma once
 
-#include "kvm.h"
+#include "kvm_cell.h"
 #include "outcome.h"
 
 struct fault_context {
-    const struct kvm_vm *vm;
+    const struct kvm_cell *cell;
     const struct guest_memory *mem;
     const struct cell_kernel_header *kernel;
 };

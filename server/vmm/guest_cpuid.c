@@ -1,4 +1,4 @@
-// Owns the CPUID table of the vCPU: what KVM supports, less what a cell has no use for. Called by kvm.c.
+// Owns the CPUID table of the vCPU: what KVM supports, less what a cell has no use for. Called by kvm_cell.c.
 //
 // On KVM-PVM the table only steers KVM itself: CPUID at CPL3 answers with the host's values, and what works
 // at CPL3 is what the host's kernel has switched on. So there the host's own CPUID decides, and the table is
@@ -12,7 +12,7 @@
 #include <sys/ioctl.h>
 
 #include "common/checked.h"
-#include "kvm.h"
+#include "kvm_cell.h"
 
 #define ENTRIES_MAX 128u
 
@@ -49,10 +49,10 @@ static struct kvm_cpuid_entry2 *find(struct table *t, uint32_t function, uint32_
     return NULL;
 }
 
-static int read_supported(const struct kvm_vm *vm, struct table *t, struct err *err)
+static int read_supported(const struct kvm_cell *cell, struct table *t, struct err *err)
 {
     t->head.nent = ENTRIES_MAX;
-    if (ioctl(vm->dev_fd, KVM_GET_SUPPORTED_CPUID, &t->head) < 0)
+    if (ioctl(cell->vm.dev_fd, KVM_GET_SUPPORTED_CPUID, &t->head) < 0)
         return err_errno(err, -errno, "KVM_GET_SUPPORTED_CPUID");
     for (size_t i = 0; i < ARRAY_LEN(hidden); i++) {
         struct kvm_cpuid_entry2 *e = find(t, hidden[i].function, hidden[i].index);
@@ -66,7 +66,7 @@ static int read_supported(const struct kvm_vm *vm, struct table *t, struct err *
     return 0;
 }
 
-static void use_supported(struct kvm_vm *vm, struct table *t)
+static void use_supported(struct kvm_cell *cell, struct table *t)
 {
     const struct kvm_cpuid_entry2 none = {0};
     struct kvm_cpuid_entry2 *leaf1 = find(t, 1, 0);
@@ -75,32 +75,33 @@ static void use_supported(struct kvm_vm *vm, struct table *t)
     leaf7 = leaf7 ? leaf7 : &none;
     leafd = leafd ? leafd : &none;
     if (leaf1) {
-        vm->hwcap = leaf1->edx;
-        vm->has_xsave = leaf1->ecx & LEAF1_ECX_XSAVE;
+        cell->hwcap = leaf1->edx;
+        cell->has_xsave = leaf1->ecx & LEAF1_ECX_XSAVE;
         leaf1->ebx &= 0x0000ffffu; // one logical processor, APIC id 0
     }
-    vm->has_fsgsbase = leaf7->ebx & LEAF7_EBX_FSGSBASE;
-    vm->xcr0 = vm->has_xsave ? leafd->eax & XCR0_WANTED : 0;
+    cell->has_fsgsbase = leaf7->ebx & LEAF7_EBX_FSGSBASE;
+    cell->xcr0 = cell->has_xsave ? leafd->eax & XCR0_WANTED : 0;
 }
 
 // Enough for KVM to let the vCPU into 64-bit mode with SYSCALL, NX and the host's vector state.
-static void use_host(struct kvm_vm *vm, struct table *t)
+static void use_host(struct kvm_cell *cell, struct table *t)
 {
     unsigned eax, ebx, ecx, edx;
     __cpuid(1, eax, ebx, ecx, edx);
-    vm->hwcap = edx;
-    vm->has_xsave = ecx & LEAF1_ECX_OSXSAVE;
-    vm->has_fsgsbase = getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE; // whether the host's kernel has switched it on
-    vm->xcr0 = 0;
-    if (vm->has_xsave) {
+    cell->hwcap = edx;
+    cell->has_xsave = ecx & LEAF1_ECX_OSXSAVE;
+    cell->has_fsgsbase =
+        getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE; // whether the host's kernel has switched it on
+    cell->xcr0 = 0;
+    if (cell->has_xsave) {
         uint32_t low, high;
         __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-        vm->xcr0 = low & XCR0_WANTED;
+        cell->xcr0 = low & XCR0_WANTED;
     }
     const struct kvm_cpuid_entry2 entries[] = {
         {.function = 0, .eax = 0xd},
-        {.function = 1, .edx = vm->hwcap},
-        {.function = 0xd, .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX, .eax = (uint32_t)vm->xcr0},
+        {.function = 1, .edx = cell->hwcap},
+        {.function = 0xd, .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX, .eax = (uint32_t)cell->xcr0},
         {.function = 0x80000000, .eax = 0x80000008},
         {.function = 0x80000001, .edx = 1u << 11 | 1u << 20 | 1u << 29}, // SYSCALL, NX, long mode
         {.function = 0x80000008, .eax = 48 << 8 | 40},                   // address widths
@@ -110,20 +111,20 @@ static void use_host(struct kvm_vm *vm, struct table *t)
         t->entries[i] = entries[i];
 }
 
-int guest_cpuid_set(struct kvm_vm *vm, struct err *err)
+int guest_cpuid_set(struct kvm_cell *cell, struct err *err)
 {
     struct table table;
     table.head.nent = 0;
     table.head.padding = 0;
-    if (vm->flavour == CELL_FLAVOUR_PVM) {
-        use_host(vm, &table);
+    if (cell->flavour == CELL_FLAVOUR_PVM) {
+        use_host(cell, &table);
     } else {
-        int rc = read_supported(vm, &table, err);
+        int rc = read_supported(cell, &table, err);
         if (rc < 0)
             return rc;
-        use_supported(vm, &table);
+        use_supported(cell, &table);
     }
-    if (ioctl(vm->vcpu_fd, KVM_SET_CPUID2, &table.head) < 0)
+    if (ioctl(cell->vm.vcpus[0].fd, KVM_SET_CPUID2, &table.head) < 0)
         return err_errno(err, -errno, "KVM_SET_CPUID2");
     return 0;
 }

@@ -1,54 +1,64 @@
-// One cell: memory, virtual machine, devices, vCPU, log, and what connects them. Called by main in the order
-// of the functions here; runs on the I/O thread.
+// One virtual machine: memory, devices, log, loop, control, and what connects them. Called by main in the
+// order of the functions here; runs on the I/O thread. What cells and Linux guests do not share is behind
+// struct machine_kind (machine_kind.h).
 #pragma once
 
-#include "clock.h"
+#include "common/loop.h"
 #include "config.h"
 #include "control.h"
 #include "guest_log.h"
-#include "kvm.h"
-#include "common/loop.h"
+#include "machine_cell.h"
+#include "machine_linux.h"
 #include "outcome.h"
-#include "vcpu.h"
+#include "virtio/blk.h"
 #include "virtio/console.h"
 #include "virtio/mmio.h"
 #include "virtio/net.h"
 #include "virtio/rng.h"
 #include "virtio/vsock.h"
 
-#define MACHINE_DEVICES 4u
+#define MACHINE_DEVICES   4u // of every machine
+#define MACHINE_SLOTS_MAX (MACHINE_DEVICES + VMCTL_DISKS_MAX)
+
+struct machine;
+struct machine_kind;
+
+// Where a device is plugged in.
+struct machine_slot {
+    struct machine *machine;
+    struct virtio_device *dev;
+    int irq_fd; // -1: the machine's kind has another way to interrupt the guest
+};
 
 struct machine {
     const struct config *config;
     struct control *control;
+    const struct machine_kind *kind;
     struct guest_memory mem;
-    struct kvm_vm vm;
-    struct clock_page clock;
-    struct cell_kernel_header kernel;
     struct guest_log log;
     struct loop *loop;
-    struct loop_source *tick_timer;  // clock, while the guest runs
-    struct loop_source *nudge_timer; // upcall, while a notification is unseen
     struct loop_source *flush_timer; // log header and LOG hint, once per round and not too often
     struct loop_source *wake_source;
     uint64_t flushed_ns;
-    bool nudging;
-    int wake_fd;
+    int wake_fd; // vCPU threads write it
     pthread_t io_thread;
     struct virtio_console *console;
     struct virtio_vsock *vsock;
     struct virtio_net *net;
     struct virtio_rng *rng;
-    struct virtio_mmio mmio[MACHINE_DEVICES]; // in the order of cell_boot.devices
-    struct vcpu vcpu;
+    struct machine_slot slots[MACHINE_SLOTS_MAX]; // the first MACHINE_DEVICES in the order above
+    struct virtio_mmio mmio[MACHINE_SLOTS_MAX];
+    size_t n_slots;
     struct outcome outcome;
+    struct machine_cell cell;
+    struct machine_linux guest_linux;
 };
 
-// Guest memory, VM and vCPU, event loop, log. On failure *ret_cause says whose fault it is. The objects given
-// outlive the machine. machine_done() is due whatever the result.
+// Guest memory, event loop, log, VM. On failure *ret_cause says whose fault it is. The objects given outlive
+// the machine. machine_done() is due whatever the result.
 int machine_init(struct machine *m, const struct config *config, struct control *control,
                  enum vmctl_cause *ret_cause, struct err *err);
-// Kernel, program, archive, boot tables; devices and their doorbells; registers.
+// Devices and their doorbells; what the guest is made of; registers.
 int machine_load(struct machine *m, enum vmctl_cause *ret_cause, struct err *err);
 // Runs the guest until it ends, is told to, or nobody is there any more. 0 and m->outcome, or -errno.
 int machine_run(struct machine *m, struct err *err);

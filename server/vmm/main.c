@@ -27,9 +27,9 @@ struct envvm {
 
 static int drop_rights(const struct config *c, struct err *err)
 {
-    const int keep[] = {VMCTL_FD,      c->kvm_fd, c->tap_fd,    c->kernel_fd,
-                        c->program_fd, c->log_fd, c->archive_fd};
-    return sandbox_drop(keep, ARRAY_LEN(keep), LOG_FILE_MAX, err);
+    int keep[CONFIG_FDS + 1] = {VMCTL_FD};
+    const size_t n = config_fds(c, keep + 1);
+    return sandbox_drop(keep, (unsigned)n + 1, c->vm.kind, LOG_FILE_MAX, err);
 }
 
 // From a configuration to an ended guest. Every step may fail and say why; the order is that of trust:
@@ -43,7 +43,7 @@ static int run(struct envvm *e, struct err *err)
     if (rc == 0) {
         const struct outcome booting = {.state = VMCTL_BOOTING};
         control_set_state(&e->control, &booting);
-        rc = sandbox_enter(SANDBOX_SETUP, err);
+        rc = sandbox_enter(SANDBOX_SETUP, e->config.vm.kind, err);
     }
     if (rc == 0)
         rc = machine_init(&e->machine, &e->config, &e->control, &e->cause, err);
@@ -53,7 +53,7 @@ static int run(struct envvm *e, struct err *err)
         return rc;
     config_close_files(&e->config);
     e->cause = VMCTL_CAUSE_INTERNAL;
-    rc = sandbox_enter(SANDBOX_RUN, err);
+    rc = sandbox_enter(SANDBOX_RUN, e->config.vm.kind, err);
     return rc < 0 ? rc : machine_run(&e->machine, err);
 }
 

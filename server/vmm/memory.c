@@ -6,29 +6,39 @@
 
 #include "common/checked.h"
 
-int guest_memory_init(struct guest_memory *mem, uint64_t size_bytes, struct err *err)
+int guest_memory_init(struct guest_memory *mem, uint64_t size_bytes, enum guest_memory_pages pages,
+                      struct err *err)
 {
     void *p =
         mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED)
         return err_errno(err, -errno, "map %llu bytes of guest memory", (unsigned long long)size_bytes);
-    // A huge page would be 2 MiB resident for the first byte touched; a cell is meant to cost less. Fails
-    // only where there are none.
-    madvise(p, size_bytes, MADV_NOHUGEPAGE);
+    // A huge page is 2 MiB resident for the first byte touched: too much for a cell, and less work for a
+    // guest that touches all. Fails only where there are none.
+    madvise(p, size_bytes, pages == GUEST_MEMORY_HUGE_PAGES ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
     *mem = (struct guest_memory){.hva = p, .size_bytes = size_bytes};
+    if (size_bytes > GUEST_MEMORY_LOW_MAX) {
+        mem->size_bytes = GUEST_MEMORY_LOW_MAX;
+        mem->high_hva = mem->hva + GUEST_MEMORY_LOW_MAX;
+        mem->high_bytes = size_bytes - GUEST_MEMORY_LOW_MAX;
+    }
     return 0;
 }
 
 void guest_memory_done(struct guest_memory *mem)
 {
     if (mem->hva)
-        munmap(mem->hva, mem->size_bytes);
+        munmap(mem->hva, mem->size_bytes + mem->high_bytes);
     *mem = (struct guest_memory){0};
 }
 
 void *guest_memory_at(const struct guest_memory *mem, uint64_t gpa, uint64_t len)
 {
-    if (len == 0 || !range_inside(gpa, len, mem->size_bytes))
+    if (len == 0)
         return NULL;
-    return mem->hva + gpa;
+    if (range_inside(gpa, len, mem->size_bytes))
+        return mem->hva + gpa;
+    if (gpa >= GUEST_MEMORY_HIGH_GPA && range_inside(gpa - GUEST_MEMORY_HIGH_GPA, len, mem->high_bytes))
+        return mem->high_hva + (gpa - GUEST_MEMORY_HIGH_GPA);
+    return NULL;
 }

@@ -7,6 +7,8 @@
 #include <linux/audit.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
+#include <linux/fs.h>
+#include <linux/if_tun.h>
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
@@ -31,38 +33,50 @@ enum check { ANY, ONE_OF, NO_BITS, EQUALS, NO_SUCH_CALL };
 // The last phase in which something is allowed. Filters add up, so what RUN needs, SETUP must allow too.
 enum { SETUP = SANDBOX_SETUP, RUN = SANDBOX_RUN };
 
+// Which kinds of virtual machine.
+enum { CELL = 1 << VMCTL_KIND_CELL, GUEST = 1 << VMCTL_KIND_LINUX, BOTH = CELL | GUEST };
+
 struct value {
     uint32_t value;
     int last;
+    int kinds;
 };
 
 // ioctl requests.
 static const struct value requests[] = {
-    {KVM_RUN, RUN},                      // first: it is the hot one
-    {KVM_GET_REGS, RUN},                 // fault reports
-    {KVM_GET_SREGS, RUN},                // set-up, fault reports, FS.base
-    {KVM_SET_SREGS, RUN},                // set-up, FS.base
-    {KVM_GET_API_VERSION, SETUP},        // host check
-    {KVM_CHECK_EXTENSION, SETUP},        // host check
-    {KVM_CREATE_VM, SETUP},              // the one VM
-    {KVM_SET_TSS_ADDR, SETUP},           // Intel CPUs want it
-    {KVM_SET_USER_MEMORY_REGION, SETUP}, // the one memory slot
-    {KVM_CREATE_VCPU, SETUP},            // the one vCPU
-    {KVM_GET_VCPU_MMAP_SIZE, SETUP},     // run page
-    {KVM_GET_SUPPORTED_CPUID, SETUP},    // CPUID table
-    {KVM_SET_CPUID2, SETUP},             // CPUID table
-    {KVM_GET_MSRS, SETUP},               // which flavour of KVM
-    {KVM_SET_MSRS, SETUP},               // system-call entry
-    {KVM_SET_XCRS, SETUP},               // vector state
-    {KVM_SET_REGS, SETUP},               // first instruction
-    {KVM_GET_TSC_KHZ, SETUP},            // clock page
-    {KVM_SET_DEVICE_ATTR, SETUP},        // TSC offset
-    {KVM_IOEVENTFD, SETUP},              // doorbells
+    {KVM_RUN, RUN, BOTH},                      // first: it is the hot one
+    {KVM_GET_REGS, RUN, BOTH},                 // fault reports
+    {KVM_GET_SREGS, RUN, BOTH},                // set-up, fault reports, FS.base
+    {KVM_SET_SREGS, RUN, CELL},                // set-up, FS.base
+    {KVM_SET_SREGS, SETUP, GUEST},             // first instruction
+    {KVM_KVMCLOCK_CTRL, RUN, GUEST},           // a pause, for the guest's watchdogs
+    {KVM_GET_API_VERSION, SETUP, BOTH},        // host check
+    {KVM_CHECK_EXTENSION, SETUP, BOTH},        // host check
+    {KVM_CREATE_VM, SETUP, BOTH},              // the one VM
+    {KVM_SET_TSS_ADDR, SETUP, BOTH},           // Intel CPUs want it
+    {KVM_SET_USER_MEMORY_REGION, SETUP, BOTH}, // memory slots
+    {KVM_CREATE_IRQCHIP, SETUP, GUEST},        // interrupt controllers
+    {KVM_SET_GSI_ROUTING, SETUP, GUEST},       // interrupt controllers
+    {KVM_CREATE_VCPU, SETUP, BOTH},            // the vCPUs
+    {KVM_GET_VCPU_MMAP_SIZE, SETUP, BOTH},     // run page
+    {KVM_GET_SUPPORTED_CPUID, SETUP, BOTH},    // CPUID table
+    {KVM_SET_CPUID2, SETUP, BOTH},             // CPUID table
+    {KVM_GET_MSRS, SETUP, BOTH},               // which flavour of KVM
+    {KVM_SET_MSRS, SETUP, BOTH},               // system-call entry; what firmware sets
+    {KVM_SET_XCRS, SETUP, CELL},               // vector state
+    {KVM_SET_REGS, SETUP, BOTH},               // first instruction
+    {KVM_GET_TSC_KHZ, SETUP, CELL},            // clock page
+    {KVM_SET_DEVICE_ATTR, SETUP, CELL},        // TSC offset
+    {KVM_IOEVENTFD, SETUP, BOTH},              // doorbells
+    {KVM_IRQFD, SETUP, GUEST},                 // interrupts
+    {TUNSETOFFLOAD, RUN, GUEST},               // what the driver of the NIC can take, when it says so
+    {BLKGETSIZE64, SETUP, GUEST},              // size of a disk
 };
 
 struct rule {
     uint32_t nr;
     int last;
+    int kinds;
     enum check check;
     unsigned arg;
     uint32_t value;  // EQUALS, NO_BITS
@@ -70,67 +84,75 @@ struct rule {
 };
 
 static const struct rule rules[] = {
-    {SYS_ioctl, RUN, ONE_OF, 1, 0, 0},             // KVM: see requests
-    {SYS_futex, RUN, ANY, 0, 0, 0},                // idle vCPU, locks
-    {SYS_epoll_pwait2, RUN, ANY, 0, 0, 0},         // the loop
-    {SYS_read, RUN, ANY, 0, 0, 0},                 // eventfds, tap, streams
-    {SYS_write, RUN, ANY, 0, 0, 0},                // eventfds, tap, streams, last words on stderr
-    {SYS_readv, RUN, ANY, 0, 0, 0},                // tap, streams into guest buffers
-    {SYS_writev, RUN, ANY, 0, 0, 0},               // tap, streams from guest buffers
-    {SYS_pread64, SETUP, ANY, 0, 0, 0},            // ELF headers, log header
-    {SYS_pwrite64, RUN, ANY, 0, 0, 0},             // log
-    {SYS_sendmsg, RUN, ANY, 0, 0, 0},              // control socket, streams
-    {SYS_recvmsg, RUN, ANY, 0, 0, 0},              // control socket, streams
-    {SYS_sendto, RUN, ANY, 0, 0, 0},               // streams
-    {SYS_recvfrom, RUN, ANY, 0, 0, 0},             // streams
-    {SYS_socketpair, RUN, ANY, 0, 0, 0},           // a guest's connection
-    {SYS_shutdown, RUN, ANY, 0, 0, 0},             // a guest's connection
-    {SYS_close, RUN, ANY, 0, 0, 0},                // streams, loaded files
-    {SYS_epoll_ctl, RUN, ANY, 0, 0, 0},            // streams come and go
-    {SYS_epoll_create1, SETUP, ANY, 0, 0, 0},      // the loop
-    {SYS_eventfd2, SETUP, ANY, 0, 0, 0},           // doorbells
-    {SYS_poll, RUN, ANY, 0, 0, 0},                 // last words on a full control socket
-    {SYS_clock_gettime, RUN, ANY, 0, 0, 0},        // where the vDSO cannot answer
-    {SYS_getrandom, RUN, ANY, 0, 0, 0},            // boot page, rng device, stack canaries
-    {SYS_fstat, SETUP, ANY, 0, 0, 0},              // lengths of files
-    {SYS_newfstatat, SETUP, ANY, 0, 0, 0},         // the same: glibc's fstat()
-    {SYS_fcntl, SETUP, EQUALS, 1, 4, 0},           // F_SETFL: non-blocking
-    {SYS_mmap, RUN, NO_BITS, 2, PROT_EXEC, 0},     // guest memory, thread stack, malloc
-    {SYS_mprotect, RUN, NO_BITS, 2, PROT_EXEC, 0}, // stack guard, malloc
-    {SYS_munmap, RUN, ANY, 0, 0, 0},               // thread stack, malloc, the end
-    {SYS_brk, RUN, ANY, 0, 0, 0},                  // malloc
-    {SYS_madvise, RUN, ANY, 0, 0, 0},              // a thread's end, malloc, what a guest gives back
-    {SYS_rt_sigaction, RUN, ANY, 0, 0, 0},         // kick signal
-    {SYS_rt_sigprocmask, RUN, ANY, 0, 0, 0},       // kick signal, thread start and end
-    {SYS_rt_sigreturn, RUN, ANY, 0, 0, 0},         // kick signal
-    {SYS_tgkill, RUN, ANY, 0, 0, 0},               // kick signal
-    {SYS_gettid, RUN, ANY, 0, 0, 0},               // kick signal: whom
-    {SYS_getpid, RUN, ANY, 0, 0, 0},               // kick signal: whom
-    {SYS_restart_syscall, RUN, ANY, 0, 0, 0},      // after a stop signal
-    {SYS_clone, RUN, EQUALS, 0, THREAD_FLAGS, CLONE_DETACHED}, // the vCPU thread
-    {SYS_clone3, RUN, NO_SUCH_CALL, 0, 0, 0}, // its flags cannot be checked: glibc falls back to clone
-    {SYS_set_robust_list, RUN, ANY, 0, 0, 0}, // a thread's start
-    {SYS_rseq, RUN, ANY, 0, 0, 0},            // a thread's start
-    {SYS_seccomp, SETUP, ANY, 0, 0, 0},       // the next phase
-    {SYS_exit, RUN, ANY, 0, 0, 0},            // a thread's end
-    {SYS_exit_group, RUN, ANY, 0, 0, 0},      // the end
+    {SYS_ioctl, RUN, BOTH, ONE_OF, 1, 0, 0},             // KVM: see requests
+    {SYS_futex, RUN, BOTH, ANY, 0, 0, 0},                // idle vCPU, locks
+    {SYS_epoll_pwait2, RUN, BOTH, ANY, 0, 0, 0},         // the loop
+    {SYS_read, RUN, BOTH, ANY, 0, 0, 0},                 // eventfds, tap, streams
+    {SYS_write, RUN, BOTH, ANY, 0, 0, 0},                // eventfds, tap, streams, last words on stderr
+    {SYS_readv, RUN, BOTH, ANY, 0, 0, 0},                // tap, streams into guest buffers
+    {SYS_writev, RUN, BOTH, ANY, 0, 0, 0},               // tap, streams from guest buffers
+    {SYS_pread64, SETUP, BOTH, ANY, 0, 0, 0},            // ELF headers, log header
+    {SYS_pwrite64, RUN, BOTH, ANY, 0, 0, 0},             // log
+    {SYS_sendmsg, RUN, BOTH, ANY, 0, 0, 0},              // control socket, streams
+    {SYS_recvmsg, RUN, BOTH, ANY, 0, 0, 0},              // control socket, streams
+    {SYS_sendto, RUN, BOTH, ANY, 0, 0, 0},               // streams
+    {SYS_recvfrom, RUN, BOTH, ANY, 0, 0, 0},             // streams
+    {SYS_socketpair, RUN, BOTH, ANY, 0, 0, 0},           // a guest's connection
+    {SYS_shutdown, RUN, BOTH, ANY, 0, 0, 0},             // a guest's connection
+    {SYS_close, RUN, BOTH, ANY, 0, 0, 0},                // streams, loaded files
+    {SYS_epoll_ctl, RUN, BOTH, ANY, 0, 0, 0},            // streams come and go
+    {SYS_epoll_create1, SETUP, BOTH, ANY, 0, 0, 0},      // the loop
+    {SYS_eventfd2, SETUP, BOTH, ANY, 0, 0, 0},           // doorbells
+    {SYS_poll, RUN, BOTH, ANY, 0, 0, 0},                 // last words on a full control socket
+    {SYS_clock_gettime, RUN, BOTH, ANY, 0, 0, 0},        // where the vDSO cannot answer
+    {SYS_getrandom, RUN, BOTH, ANY, 0, 0, 0},            // boot page, rng device, stack canaries
+    {SYS_fstat, SETUP, BOTH, ANY, 0, 0, 0},              // lengths of files
+    {SYS_newfstatat, SETUP, BOTH, ANY, 0, 0, 0},         // the same: glibc's fstat()
+    {SYS_fcntl, SETUP, BOTH, EQUALS, 1, 4, 0},           // F_SETFL: non-blocking
+    {SYS_mmap, RUN, BOTH, NO_BITS, 2, PROT_EXEC, 0},     // guest memory, thread stack, malloc
+    {SYS_mprotect, RUN, BOTH, NO_BITS, 2, PROT_EXEC, 0}, // stack guard, malloc
+    {SYS_munmap, RUN, BOTH, ANY, 0, 0, 0},               // thread stack, malloc, the end
+    {SYS_brk, RUN, BOTH, ANY, 0, 0, 0},                  // malloc
+    {SYS_madvise, RUN, BOTH, ANY, 0, 0, 0},              // a thread's end, malloc, what a guest gives back
+    {SYS_rt_sigaction, RUN, BOTH, ANY, 0, 0, 0},         // kick signal
+    {SYS_rt_sigprocmask, RUN, BOTH, ANY, 0, 0, 0},       // kick signal, thread start and end
+    {SYS_rt_sigreturn, RUN, BOTH, ANY, 0, 0, 0},         // kick signal
+    {SYS_tgkill, RUN, BOTH, ANY, 0, 0, 0},               // kick signal
+    {SYS_gettid, RUN, BOTH, ANY, 0, 0, 0},               // kick signal: whom
+    {SYS_getpid, RUN, BOTH, ANY, 0, 0, 0},               // kick signal: whom
+    {SYS_restart_syscall, RUN, BOTH, ANY, 0, 0, 0},      // after a stop signal
+    {SYS_clone, RUN, BOTH, EQUALS, 0, THREAD_FLAGS, CLONE_DETACHED}, // the vCPU thread
+    {SYS_clone3, RUN, BOTH, NO_SUCH_CALL, 0, 0, 0}, // its flags cannot be checked: glibc falls back to clone
+    {SYS_set_robust_list, RUN, BOTH, ANY, 0, 0, 0}, // a thread's start
+    {SYS_rseq, RUN, BOTH, ANY, 0, 0, 0},            // a thread's start
+    {SYS_seccomp, SETUP, BOTH, ANY, 0, 0, 0},       // the next phase
+    {SYS_exit, RUN, BOTH, ANY, 0, 0, 0},            // a thread's end
+    {SYS_exit_group, RUN, BOTH, ANY, 0, 0, 0},      // the end
+    // Disks of Linux guests.
+    {SYS_io_uring_enter, RUN, GUEST, ANY, 0, 0, 0},      // disks; what may be submitted is fixed before
+    {SYS_io_uring_setup, SETUP, GUEST, ANY, 0, 0, 0},    // a ring for each disk
+    {SYS_io_uring_register, SETUP, GUEST, ANY, 0, 0, 0}, // its restrictions and its eventfd
+    {SYS_flock, RUN, GUEST, ANY, 0, 0, 0},               // one writer for each disk
+    {SYS_ftruncate, SETUP, GUEST, ANY, 0, 0, 0},         // a new overlay
+    {SYS_fsync, SETUP, GUEST, ANY, 0, 0, 0},             // a new overlay
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     // The sanitizers' run time; such builds are for tests only.
-    {SYS_sigaltstack, RUN, ANY, 0, 0, 0},
-    {SYS_sched_yield, RUN, ANY, 0, 0, 0},
-    {SYS_prctl, RUN, ANY, 0, 0, 0},
-    {SYS_readlink, RUN, ANY, 0, 0, 0},
-    {SYS_openat, RUN, NO_SUCH_CALL, 0, 0, 0},
-    {SYS_sched_getaffinity, RUN, ANY, 0, 0, 0},
-    {SYS_getrlimit, RUN, ANY, 0, 0, 0},
-    {SYS_prlimit64, RUN, ANY, 0, 0, 0},
-    {SYS_gettimeofday, RUN, ANY, 0, 0, 0},
-    {SYS_clock_nanosleep, RUN, ANY, 0, 0, 0},
-    {SYS_nanosleep, RUN, ANY, 0, 0, 0},
+    {SYS_sigaltstack, RUN, BOTH, ANY, 0, 0, 0},
+    {SYS_sched_yield, RUN, BOTH, ANY, 0, 0, 0},
+    {SYS_prctl, RUN, BOTH, ANY, 0, 0, 0},
+    {SYS_readlink, RUN, BOTH, ANY, 0, 0, 0},
+    {SYS_openat, RUN, BOTH, NO_SUCH_CALL, 0, 0, 0},
+    {SYS_sched_getaffinity, RUN, BOTH, ANY, 0, 0, 0},
+    {SYS_getrlimit, RUN, BOTH, ANY, 0, 0, 0},
+    {SYS_prlimit64, RUN, BOTH, ANY, 0, 0, 0},
+    {SYS_gettimeofday, RUN, BOTH, ANY, 0, 0, 0},
+    {SYS_clock_nanosleep, RUN, BOTH, ANY, 0, 0, 0},
+    {SYS_nanosleep, RUN, BOTH, ANY, 0, 0, 0},
 #endif
 };
 
 struct assembler {
+    int phase, kind;
     struct sock_filter code[PROGRAM_MAX];
     unsigned short n;
     bool too_far; // a jump did not fit into its 8 bits
@@ -158,27 +180,32 @@ static uint32_t arg_offset(unsigned arg)
     return (uint32_t)(offsetof(struct seccomp_data, args) + arg * sizeof(uint64_t));
 }
 
-static uint8_t count_requests(enum sandbox_phase phase)
+static bool request_allowed(const struct value *v, const struct assembler *a)
+{
+    return v->last >= a->phase && (v->kinds & a->kind);
+}
+
+static uint8_t count_requests(const struct assembler *a)
 {
     uint8_t n = 0;
     for (size_t i = 0; i < ARRAY_LEN(requests); i++)
-        n += requests[i].last >= (int)phase;
+        n += request_allowed(&requests[i], a);
     return n;
 }
 
 // load; equal to the first: to the allow at the end; … ; kill; allow
-static void emit_one_of(struct assembler *a, unsigned arg, enum sandbox_phase phase)
+static void emit_one_of(struct assembler *a, unsigned arg)
 {
-    uint8_t left = count_requests(phase);
+    uint8_t left = count_requests(a);
     emit_load(a, arg_offset(arg));
     for (size_t i = 0; i < ARRAY_LEN(requests); i++)
-        if (requests[i].last >= (int)phase)
+        if (request_allowed(&requests[i], a))
             emit(a, BPF_JMP | BPF_JEQ | BPF_K, requests[i].value, left--, 0);
     emit_return(a, SECCOMP_RET_KILL_PROCESS);
     emit_return(a, SECCOMP_RET_ALLOW);
 }
 
-static void emit_check(struct assembler *a, const struct rule *r, enum sandbox_phase phase)
+static void emit_check(struct assembler *a, const struct rule *r)
 {
     switch (r->check) {
     case ANY:
@@ -187,7 +214,7 @@ static void emit_check(struct assembler *a, const struct rule *r, enum sandbox_p
         emit_return(a, SECCOMP_RET_ERRNO | ENOSYS);
         return;
     case ONE_OF:
-        emit_one_of(a, r->arg, phase);
+        emit_one_of(a, r->arg);
         return;
     case NO_BITS:
         emit_load(a, arg_offset(r->arg));
@@ -206,32 +233,31 @@ static void emit_check(struct assembler *a, const struct rule *r, enum sandbox_p
 
 // A search tree over sorted[0..n): few steps per call. And few for the kernel, which tries every number
 // beforehand: that is most of what installing a filter takes.
-static void emit_tree(struct assembler *a, const struct rule *const *sorted, size_t n,
-                      enum sandbox_phase phase)
+static void emit_tree(struct assembler *a, const struct rule *const *sorted, size_t n)
 {
     if (n == 1) {
         emit(a, BPF_JMP | BPF_JEQ | BPF_K, sorted[0]->nr, 1, 0);
         emit_return(a, SECCOMP_RET_KILL_PROCESS);
-        emit_check(a, sorted[0], phase);
+        emit_check(a, sorted[0]);
         return;
     }
     const size_t half = n / 2;
     const unsigned short branch = a->n;
     emit(a, BPF_JMP | BPF_JGE | BPF_K, sorted[half]->nr, 0, 0);
-    emit_tree(a, sorted, half, phase);
+    emit_tree(a, sorted, half);
     const unsigned over = a->n - branch - 1u;
     a->too_far = a->too_far || over > UINT8_MAX;
     if (branch < PROGRAM_MAX)
         a->code[branch].jt = (uint8_t)over;
-    emit_tree(a, sorted + half, n - half, phase);
+    emit_tree(a, sorted + half, n - half);
 }
 
-static void assemble(struct assembler *a, enum sandbox_phase phase)
+static void assemble(struct assembler *a)
 {
     const struct rule *sorted[ARRAY_LEN(rules)];
     size_t n = 0;
     for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
-        if (rules[i].last < (int)phase)
+        if (rules[i].last < a->phase || !(rules[i].kinds & a->kind))
             continue;
         size_t at = n++;
         for (; at > 0 && sorted[at - 1]->nr > rules[i].nr; at--)
@@ -244,13 +270,15 @@ static void assemble(struct assembler *a, enum sandbox_phase phase)
     emit(a, BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0);
     emit_return(a, SECCOMP_RET_KILL_PROCESS);
     emit_load(a, offsetof(struct seccomp_data, nr));
-    emit_tree(a, sorted, n, phase); // x32 calls have numbers of their own, which no rule has
+    emit_tree(a, sorted, n); // x32 calls have numbers of their own, which no rule has
 }
 
-int sandbox_enter(enum sandbox_phase phase, struct err *err)
+int sandbox_enter(enum sandbox_phase phase, enum vmctl_kind kind, struct err *err)
 {
     struct assembler a;
-    assemble(&a, phase);
+    a.phase = (int)phase;
+    a.kind = 1 << kind;
+    assemble(&a);
     if (a.n == PROGRAM_MAX || a.too_far)
         return err_set(err, -E2BIG, "the system-call filter is too long");
     const struct sock_fprog program = {.len = a.n, .filter = a.code};
@@ -274,7 +302,7 @@ static int close_fds(unsigned first, unsigned last)
 // Everything above stderr that is not kept.
 static int close_others(const int *keep, unsigned n, struct err *err)
 {
-    int sorted[16];
+    int sorted[32];
     if (n > ARRAY_LEN(sorted))
         return err_set(err, -E2BIG, "too many descriptors to keep");
     for (unsigned i = 0; i < n; i++)
@@ -317,7 +345,7 @@ static int lower_limit(int resource, uint64_t value, const char *name, struct er
     return 0;
 }
 
-int sandbox_drop(const int *keep, unsigned n, uint64_t max_log_bytes, struct err *err)
+int sandbox_drop(const int *keep, unsigned n, enum vmctl_kind kind, uint64_t max_log_bytes, struct err *err)
 {
     int rc = close_others(keep, n, err);
     if (rc == 0)
@@ -328,7 +356,8 @@ int sandbox_drop(const int *keep, unsigned n, uint64_t max_log_bytes, struct err
         rc = lower_limit(RLIMIT_CORE, 0, "CORE", err); // guest memory must not end up in a file
     if (rc == 0)
         rc = lower_limit(RLIMIT_NOFILE, FDS_MAX, "NOFILE", err);
-    if (rc == 0)
+    // Disks may be of any size.
+    if (rc == 0 && kind == VMCTL_KIND_CELL)
         rc = lower_limit(RLIMIT_FSIZE, max_log_bytes, "FSIZE", err); // no file grows
     return rc;
 }

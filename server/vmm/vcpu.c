@@ -4,9 +4,7 @@
 #include "vcpu.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <linux/futex.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -20,35 +18,14 @@
 #include "fault.h"
 #include "virtio/mmio.h"
 
-#define KICK_SIGNAL SIGUSR1
-#define STACK_BYTES (128u << 10)
 #define SPIN_MAX_NS 20000ull
-#define EXITS_MAX   40u
 
 // Exit reasons newer than the headers of Debian 12.
 #define EXIT_MEMORY_FAULT 39u
 
-static _Thread_local struct kvm_run *running;
-
-// A kick between two KVM_RUNs must not be lost: the flag makes the next one return at once.
-static void on_kick(int sig)
-{
-    (void)sig;
-    if (running)
-        running->immediate_exit = 1;
-}
-
-// By number: pthread_kill() is a different system call in every C library, and the sandbox names them.
-static void kick(const struct vcpu *v)
-{
-    const pid_t tid = atomic_load(&v->tid);
-    if (tid)
-        syscall(SYS_tgkill, v->pid, tid, KICK_SIGNAL);
-}
-
 static struct fault_context fault_context(const struct vcpu *v)
 {
-    return (struct fault_context){.vm = v->config.vm, .mem = v->config.mem, .kernel = &v->config.kernel};
+    return (struct fault_context){.cell = v->config.kvm, .mem = v->config.mem, .kernel = &v->config.kernel};
 }
 
 static void signal_io_thread(const struct vcpu *v)
@@ -83,7 +60,7 @@ static void futex_wait_until(atomic_uint *word, uint64_t monotonic_ns)
 
 static bool has_work(const struct vcpu *v)
 {
-    return shared_load(&v->shared->pending) || atomic_load(&v->stopping);
+    return shared_load(&v->shared->pending) || vcpu_thread_stopping(&v->thread);
 }
 
 // Sleeps until there is work or the time has come.
@@ -169,7 +146,7 @@ static bool on_port_panic(struct vcpu *v, uint32_t untrusted_value)
 static bool on_port_fsbase(struct vcpu *v, uint32_t untrusted_value)
 {
     (void)untrusted_value;
-    const int vcpu_fd = v->config.vm->vcpu_fd;
+    const int vcpu_fd = v->config.kvm->vm.vcpus[0].fd;
     const struct fault_context c = fault_context(v);
     const uint64_t untrusted_base = v->shared->fsbase;
     struct kvm_sregs s;
@@ -204,9 +181,10 @@ static const struct {
 
 // ---- exits: true = the guest goes on, false = v->outcome says how it ended ----
 
-static bool on_exit_io(struct vcpu *v)
+static bool on_exit_io(void *arg)
 {
-    const struct kvm_run *run = v->config.vm->run;
+    struct vcpu *v = arg;
+    const struct kvm_run *run = v->run;
     const bool is_out32 = run->io.direction == KVM_EXIT_IO_OUT && run->io.size == 4 && run->io.count == 1;
     for (size_t i = 0; is_out32 && i < ARRAY_LEN(ports); i++) {
         if (ports[i].port != run->io.port)
@@ -223,9 +201,10 @@ static bool on_exit_io(struct vcpu *v)
     return false;
 }
 
-static bool on_exit_mmio(struct vcpu *v)
+static bool on_exit_mmio(void *arg)
 {
-    struct kvm_run *run = v->config.vm->run;
+    struct vcpu *v = arg;
+    struct kvm_run *run = v->run;
     const uint64_t gpa = run->mmio.phys_addr;
     const uint64_t page = gpa >= CELL_MMIO_GPA ? (gpa - CELL_MMIO_GPA) / CELL_MMIO_STRIDE : UINT64_MAX;
     if (page >= v->config.n_mmio) {
@@ -242,16 +221,18 @@ static bool on_exit_mmio(struct vcpu *v)
     return true;
 }
 
-static bool on_exit_shutdown(struct vcpu *v)
+static bool on_exit_shutdown(void *arg)
 {
+    struct vcpu *v = arg;
     const struct fault_context c = fault_context(v);
     fault_report_shutdown(&c, &v->outcome);
     return false;
 }
 
-static bool on_exit_internal_error(struct vcpu *v)
+static bool on_exit_internal_error(void *arg)
 {
-    const struct kvm_run *run = v->config.vm->run;
+    struct vcpu *v = arg;
+    const struct kvm_run *run = v->run;
     char text[96];
     if (run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION)
         snprintf(text, sizeof text, "KVM cannot emulate an instruction");
@@ -262,9 +243,10 @@ static bool on_exit_internal_error(struct vcpu *v)
     return false;
 }
 
-static bool on_exit_fail_entry(struct vcpu *v)
+static bool on_exit_fail_entry(void *arg)
 {
-    const struct kvm_run *run = v->config.vm->run;
+    struct vcpu *v = arg;
+    const struct kvm_run *run = v->run;
     char text[80];
     snprintf(text, sizeof text, "the CPU refused to enter the guest (hardware reason 0x%llx)",
              (unsigned long long)run->fail_entry.hardware_entry_failure_reason);
@@ -273,8 +255,9 @@ static bool on_exit_fail_entry(struct vcpu *v)
     return false;
 }
 
-static bool report_no_memory(struct vcpu *v)
+static bool report_no_memory(void *arg)
 {
+    struct vcpu *v = arg;
     const struct fault_context c = fault_context(v);
     fault_report_stop(
         &c, VMCTL_CAUSE_MEMORY,
@@ -283,30 +266,21 @@ static bool report_no_memory(struct vcpu *v)
     return false;
 }
 
-static bool on_exit_unexpected(struct vcpu *v)
+static bool on_exit_unexpected(void *arg)
 {
+    struct vcpu *v = arg;
     char text[64];
-    snprintf(text, sizeof text, "unexpected exit from the guest (KVM exit reason %u)",
-             v->config.vm->run->exit_reason);
+    snprintf(text, sizeof text, "unexpected exit from the guest (KVM exit reason %u)", v->run->exit_reason);
     const struct fault_context c = fault_context(v);
     fault_report_stop(&c, VMCTL_CAUSE_INTERNAL, text, &v->outcome);
     return false;
 }
 
-static bool (*const exit_handlers[EXITS_MAX])(struct vcpu *v) = {
-    [KVM_EXIT_IO] = on_exit_io,
-    [KVM_EXIT_MMIO] = on_exit_mmio,
-    [KVM_EXIT_SHUTDOWN] = on_exit_shutdown,
-    [KVM_EXIT_INTERNAL_ERROR] = on_exit_internal_error,
-    [KVM_EXIT_FAIL_ENTRY] = on_exit_fail_entry,
-    [EXIT_MEMORY_FAULT] = report_no_memory,
-};
-
 // ---- the upcall ----
 
 static bool upcall_possible(const struct vcpu *v)
 {
-    const struct kvm_sync_regs *sync = &v->config.vm->run->s.regs;
+    const struct kvm_sync_regs *sync = &v->run->s.regs;
     const struct kvm_vcpu_events *e = &sync->events;
     const uint64_t rip = sync->regs.rip;
     const bool in_kernel = shared_load(&v->shared->in_kernel) ||
@@ -319,11 +293,12 @@ static bool upcall_possible(const struct vcpu *v)
 
 // The guest was kicked out of KVM_RUN, and what an earlier exit left undone is done: registers can be
 // changed.
-static void try_upcall(struct vcpu *v)
+static void try_upcall(void *arg)
 {
+    struct vcpu *v = arg;
     if (!upcall_possible(v))
         return; // the I/O thread comes again
-    struct kvm_run *run = v->config.vm->run;
+    struct kvm_run *run = v->run;
     struct kvm_regs *regs = &run->s.regs.regs;
     v->shared->upcall.rip = regs->rip;
     v->shared->upcall.rsp = regs->rsp;
@@ -339,7 +314,7 @@ bool vcpu_nudge(struct vcpu *v)
     if (!shared_load(&v->shared->pending) || atomic_load(&v->idle) || atomic_load(&v->ended))
         return false;
     if (!shared_load(&v->shared->in_kernel))
-        kick(v);
+        vcpu_thread_kick(&v->thread);
     return true;
 }
 
@@ -351,93 +326,91 @@ bool vcpu_is_late(const struct vcpu *v, uint64_t monotonic_ns)
 
 // ---- the thread ----
 
-static bool on_run_failed(struct vcpu *v, int error)
+static bool on_run_failed(void *arg, int error)
 {
-    if (error == EINTR) {
-        v->config.vm->run->immediate_exit = 0;
-        try_upcall(v);
-        return true;
-    }
-    if (error == EAGAIN)
-        return true;
+    struct vcpu *v = arg;
     if (error == EFAULT)
         return report_no_memory(v);
     outcome_fail(&v->outcome, VMCTL_CAUSE_KVM, "KVM_RUN failed: %s", strerror(error));
     return false;
 }
 
-static bool run_once(struct vcpu *v)
+static void on_held(void *arg)
 {
-    struct kvm_run *run = v->config.vm->run;
-    if (ioctl(v->config.vm->vcpu_fd, KVM_RUN, 0) < 0)
-        return on_run_failed(v, errno);
-    const uint32_t reason = run->exit_reason;
-    bool (*handle)(struct vcpu *) = reason < EXITS_MAX ? exit_handlers[reason] : NULL;
-    return handle ? handle(v) : on_exit_unexpected(v);
+    signal_io_thread(arg);
 }
 
-static void *vcpu_main(void *arg)
+static void on_ended(void *arg)
 {
     struct vcpu *v = arg;
-    running = v->config.vm->run;
-    running->kvm_valid_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_EVENTS;
-    sigset_t kick;
-    sigemptyset(&kick);
-    sigaddset(&kick, KICK_SIGNAL);
-    pthread_sigmask(SIG_UNBLOCK, &kick, NULL);
-    atomic_store(&v->tid, gettid());
-    outcome_exit(&v->outcome, 0, "stopped by the host");
-    while (!atomic_load(&v->stopping) && run_once(v))
-        continue;
-    atomic_store(&v->tid, 0);
     atomic_store(&v->ended, true);
     signal_io_thread(v);
-    return NULL;
 }
+
+static const struct vcpu_ops ops = {
+    .valid_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_EVENTS,
+    .exits =
+        {
+            [KVM_EXIT_IO] = on_exit_io,
+            [KVM_EXIT_MMIO] = on_exit_mmio,
+            [KVM_EXIT_SHUTDOWN] = on_exit_shutdown,
+            [KVM_EXIT_INTERNAL_ERROR] = on_exit_internal_error,
+            [KVM_EXIT_FAIL_ENTRY] = on_exit_fail_entry,
+            [EXIT_MEMORY_FAULT] = report_no_memory,
+        },
+    .unexpected = on_exit_unexpected,
+    .interrupted = try_upcall,
+    .failed = on_run_failed,
+    .held = on_held,
+    .ended = on_ended,
+};
 
 int vcpu_init(struct vcpu *v, const struct vcpu_config *config, struct err *err)
 {
     memset(v, 0, sizeof *v);
     v->config = *config;
-    v->pid = getpid();
+    v->run = config->kvm->vm.vcpus[0].run;
     v->shared = guest_memory_at(config->mem, CELL_SHARED_GPA, sizeof *v->shared);
     if (!v->shared)
         return err_set(err, -EINVAL, "memory does not reach to the shared page");
-    // Blocked everywhere but in the vCPU thread, so that a kick never hits the I/O thread.
-    sigset_t kick;
-    sigemptyset(&kick);
-    sigaddset(&kick, KICK_SIGNAL);
-    pthread_sigmask(SIG_BLOCK, &kick, NULL);
-    const struct sigaction action = {.sa_handler = on_kick};
-    if (sigaction(KICK_SIGNAL, &action, NULL) < 0)
-        return err_errno(err, -errno, "sigaction");
-    return 0;
+    outcome_exit(&v->outcome, 0, "stopped by the host");
+    return vcpu_thread_init(&v->thread, &ops, v, &config->kvm->vm.vcpus[0], err);
 }
 
 int vcpu_start(struct vcpu *v, struct err *err)
 {
-    pthread_attr_t attr;
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, STACK_BYTES < (size_t)PTHREAD_STACK_MIN ? (size_t)PTHREAD_STACK_MIN
-                                                                             : STACK_BYTES);
-    int rc = pthread_create(&v->thread, &attr, vcpu_main, v);
-    pthread_attr_destroy(&attr);
-    if (rc != 0)
-        return err_errno(err, -rc, "start the vCPU thread");
-    v->started = true;
-    return 0;
+    return vcpu_thread_start(&v->thread, err);
+}
+
+static void wake_from_idle(struct vcpu *v)
+{
+    atomic_store(&v->wake, 1);
+    syscall(SYS_futex, &v->wake, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0);
 }
 
 void vcpu_stop(struct vcpu *v)
 {
-    if (!v->started)
+    if (!v->thread.started)
         return;
-    atomic_store(&v->stopping, true);
-    atomic_store(&v->wake, 1);
-    syscall(SYS_futex, &v->wake, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0);
-    kick(v);
-    pthread_join(v->thread, NULL);
-    v->started = false;
+    atomic_store(&v->thread.stopping, true);
+    wake_from_idle(v);
+    vcpu_thread_stop(&v->thread);
+}
+
+void vcpu_hold(struct vcpu *v)
+{
+    vcpu_thread_hold(&v->thread);
+    wake_from_idle(v);
+}
+
+void vcpu_release(struct vcpu *v)
+{
+    vcpu_thread_release(&v->thread);
+}
+
+bool vcpu_is_held(const struct vcpu *v)
+{
+    return atomic_load(&v->thread.is_held);
 }
 
 const struct outcome *vcpu_outcome(const struct vcpu *v)

@@ -103,6 +103,7 @@ enum vmctl_disk_flag { VMCTL_DISK_READ_ONLY = 1, VMCTL_DISK_OVERLAY = 2 }; // on
 struct vmctl_disk {
     uint8_t flags;
     struct wire_view id; // at most VMCTL_DISK_ID_MAX bytes: /dev/disk/by-id/virtio-<id>
+    uint64_t bytes;      // of a new overlay (an empty file, which envvm makes one): the disk's size, 0 = the image's
     uint64_t requests_per_s, bytes_per_s; // 0 = unlimited
 };
 

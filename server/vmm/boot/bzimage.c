@@ -214,3 +214,12 @@ void bzimage_write_params(const struct bzimage_plan *plan, uint8_t ret[BZIMAGE_P
     put(ret + ACPI_RSDP_ADDR, plan->rsdp_gpa, 8);
     write_memory_map(plan, ret);
 }
+
+void bzimage_bare_header(uint8_t ret[BZIMAGE_HEADER_END - BZIMAGE_HEADER_START])
+{
+    memset(ret, 0, BZIMAGE_HEADER_END - BZIMAGE_HEADER_START);
+    put(ret + BOOT_FLAG - BZIMAGE_HEADER_START, BOOT_FLAG_VALUE, 2);
+    memcpy(ret + MAGIC - BZIMAGE_HEADER_START, "HdrS", 4);
+    put(ret + VERSION - BZIMAGE_HEADER_START, VERSION_MIN, 2);
+    ret[LOADFLAGS - BZIMAGE_HEADER_START] = LOADED_HIGH;
+}

@@ -49,3 +49,5 @@ int bzimage_plan(const uint8_t *head, size_t head_len, uint64_t file_len,
                  const struct bzimage_request *request, struct bzimage_plan *ret, struct err *err);
 // Writes the boot parameters of an accepted plan.
 void bzimage_write_params(const struct bzimage_plan *plan, uint8_t ret[BZIMAGE_PARAMS_BYTES]);
+// A setup header for a kernel that has none of its own (an ELF file): enough for it to read the parameters.
+void bzimage_bare_header(uint8_t ret[BZIMAGE_HEADER_END - BZIMAGE_HEADER_START]);

@@ -7,10 +7,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "boot/elf.h"
+#include "boot/file.h"
 #include "boot/tables.h"
 #include "common/checked.h"
 
@@ -23,48 +22,6 @@ static uint64_t page_up(uint64_t n)
     return (n + PAGE_MASK) & ~PAGE_MASK;
 }
 
-// Reads exactly len bytes: a file that shrinks under us is an error here, and never a SIGBUS.
-static int read_at(int fd, void *out, size_t len, uint64_t offset, const char *what, struct err *err)
-{
-    char *p = out;
-    while (len > 0) {
-        ssize_t n = pread(fd, p, len, (off_t)offset);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_errno(err, -errno, "read the %s", what);
-        if (n == 0)
-            return err_set(err, -ENODATA, "the %s was cut off while it was read", what);
-        p += n;
-        len -= (size_t)n;
-        offset += (uint64_t)n;
-    }
-    return 0;
-}
-
-static int file_length(int fd, const char *what, uint64_t *ret, struct err *err)
-{
-    struct stat st;
-    if (fstat(fd, &st) < 0)
-        return err_errno(err, -errno, "look at the %s", what);
-    if (!S_ISREG(st.st_mode))
-        return err_set(err, -EINVAL, "the %s is not a regular file", what);
-    *ret = (uint64_t)st.st_size;
-    return 0;
-}
-
-// Copies [offset, offset + len) of the file to gpa.
-static int copy_in(const struct guest_memory *mem, int fd, uint64_t gpa, uint64_t offset, uint64_t len,
-                   const char *what, struct err *err)
-{
-    if (len == 0)
-        return 0;
-    void *to = guest_memory_at(mem, gpa, len);
-    if (!to)
-        return err_set(err, -ENOMEM, "the %s does not fit into memory", what);
-    return read_at(fd, to, len, offset, what, err);
-}
-
 // Puts [offset, offset + len) of the file at gpa: whole pages as private mappings of the file, so that they
 // cost no copy and are shared with every other cell until written; the edges are copied. Bytes around stay as
 // they are.
@@ -74,7 +31,7 @@ static int map_in(const struct guest_memory *mem, int fd, uint64_t gpa, uint64_t
     const uint64_t first = page_up(gpa);
     const uint64_t last = (gpa + len) & ~PAGE_MASK;
     if (((gpa ^ offset) & PAGE_MASK) != 0 || first >= last)
-        return copy_in(mem, fd, gpa, offset, len, what, err);
+        return boot_file_copy(mem, fd, gpa, offset, len, what, err);
     void *to = guest_memory_at(mem, first, last - first);
     if (!to)
         return err_set(err, -ENOMEM, "the %s does not fit into memory", what);
@@ -82,22 +39,22 @@ static int map_in(const struct guest_memory *mem, int fd, uint64_t gpa, uint64_t
                    (off_t)(offset + (first - gpa)));
     if (p == MAP_FAILED)
         return err_errno(err, -errno, "map the %s", what);
-    int rc = copy_in(mem, fd, gpa, offset, first - gpa, what, err);
+    int rc = boot_file_copy(mem, fd, gpa, offset, first - gpa, what, err);
     if (rc < 0)
         return rc;
-    return copy_in(mem, fd, last, offset + (last - gpa), gpa + len - last, what, err);
+    return boot_file_copy(mem, fd, last, offset + (last - gpa), gpa + len - last, what, err);
 }
 
 static int load_elf(const struct guest_memory *mem, int fd, const struct elf_limits *limits,
                     struct elf_plan *ret, struct err *err)
 {
     uint64_t len = 0;
-    int rc = file_length(fd, limits->what, &len, err);
+    int rc = boot_file_length(fd, limits->what, &len, err);
     if (rc < 0)
         return rc;
     uint8_t head[ELF_HEAD_MAX];
     const size_t head_len = len < sizeof head ? (size_t)len : sizeof head;
-    rc = read_at(fd, head, head_len, 0, limits->what, err);
+    rc = boot_file_read(fd, head, head_len, 0, limits->what, err);
     if (rc < 0)
         return rc;
     rc = elf_plan(head, head_len, len, limits, ret, err);
@@ -140,7 +97,7 @@ static int load_kernel(const struct guest_memory *mem, int fd, struct cell_kerne
     if (plan.segments[0].gpa != CELL_KERNEL_GPA || plan.segments[0].file_len < sizeof *ret)
         return err_set(err, -ENOEXEC, "the kernel does not begin with a cell kernel's header at 0x%x",
                        CELL_KERNEL_GPA);
-    rc = read_at(fd, ret, sizeof *ret, plan.segments[0].file_offset, "kernel", err);
+    rc = boot_file_read(fd, ret, sizeof *ret, plan.segments[0].file_offset, "kernel", err);
     return rc < 0 ? rc : check_kernel(ret, err);
 }
 
@@ -151,7 +108,7 @@ static int load_archive(const struct guest_memory *mem, int fd, struct cell_boot
     if (fd < 0)
         return 0;
     uint64_t len = 0;
-    int rc = file_length(fd, "archive", &len, err);
+    int rc = boot_file_length(fd, "archive", &len, err);
     if (rc < 0 || len == 0)
         return rc;
     if (len > mem->size_bytes - boot->heap_start)

@@ -57,7 +57,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t head[7] = {0};
     size_t n = size < sizeof head ? size : sizeof head;
     memcpy(head, data, n);
-    if (!memory.hva && guest_memory_init(&memory, MEMORY_BYTES, &err) < 0)
+    if (!memory.hva && guest_memory_init(&memory, MEMORY_BYTES, GUEST_MEMORY_SMALL_PAGES, &err) < 0)
         abort();
     memset(memory.hva, 0, MEMORY_BYTES);
     memcpy(memory.hva, data + n, size - n < MEMORY_BYTES ? size - n : MEMORY_BYTES);

@@ -1,12 +1,16 @@
-// Runs one program as a cell, without envpriv and envd: a tool for development and tests. Root only. Starts
-// envvm with a control socket, hands it a configuration, shows the guest's log as it grows, and exits with
-// the guest's status.
+// Runs one program as a cell, or a Linux guest, without envpriv and envd: a tool for development and tests.
+// Root only. Starts envvm with a control socket, hands it a configuration, shows the guest's log as it grows,
+// and exits with the guest's status.
 //
 //   cellrun [options] -- program-argument-0 argument…
+//   cellrun --linux --kernel FILE [options]
 //     --envvm FILE     default: envvm beside cellrun
-//     --kernel FILE    the cell kernel (required)
-//     --program FILE   the program (required)
+//     --kernel FILE    the cell kernel, or with --linux a bzImage or vmlinux (required)
+//     --program FILE   the program (required for a cell)
 //     --archive FILE   a cpio "newc" archive of read-only files
+//     --linux          a Linux guest; with --initrd FILE, --cpus N, --cmdline WORDS, and disks in this order:
+//     --disk FILE[:ro] a raw disk
+//     --overlay BASE:FILE[:MIB]  a copy-on-write disk; an empty FILE becomes one, of the image's size or MIB
 //     --memory MIB     default 32
 //     --rate BYTES     log bytes per second, burst the same; default 0 = unlimited
 //     --tap NAME       an existing tap; default: a new one in a network namespace of its own
@@ -41,7 +45,13 @@
 #define LOG_CAPACITY (1u << 20)
 #define STREAMS_MAX  32u
 
+struct disk {
+    const char *file, *overlay; // overlay NULL: none
+};
+
 struct run {
+    const char *initrd;
+    struct disk disks[VMCTL_DISKS_MAX];
     const char *envvm, *kernel, *program, *archive, *tap, *agent;
     struct vmctl_config config;
     bool echo, verbose;
@@ -86,7 +96,13 @@ enum {
     OPT_GATEWAY,
     OPT_MAC,
     OPT_ECHO,
-    OPT_AGENT
+    OPT_AGENT,
+    OPT_LINUX,
+    OPT_INITRD,
+    OPT_CPUS,
+    OPT_CMDLINE,
+    OPT_DISK,
+    OPT_OVERLAY
 };
 
 static const struct option options[] = {
@@ -102,6 +118,12 @@ static const struct option options[] = {
     {"mac", 1, NULL, OPT_MAC},
     {"stream-echo", 0, NULL, OPT_ECHO},
     {"agent", 1, NULL, OPT_AGENT},
+    {"linux", 0, NULL, OPT_LINUX},
+    {"initrd", 1, NULL, OPT_INITRD},
+    {"cpus", 1, NULL, OPT_CPUS},
+    {"cmdline", 1, NULL, OPT_CMDLINE},
+    {"disk", 1, NULL, OPT_DISK},
+    {"overlay", 1, NULL, OPT_OVERLAY},
     {NULL, 0, NULL, 0},
 };
 
@@ -139,8 +161,76 @@ static void parse_mac(const char *text, uint8_t mac[6])
         mac[i] = (uint8_t)m[i];
 }
 
+static struct vmctl_disk *add_disk(struct run *r, struct disk **ret)
+{
+    if (r->config.n_disks == VMCTL_DISKS_MAX) {
+        fprintf(stderr, "cellrun: more than %d disks\n", VMCTL_DISKS_MAX);
+        exit(125);
+    }
+    *ret = &r->disks[r->config.n_disks];
+    return &r->config.disks[r->config.n_disks++];
+}
+
+static void parse_disk(struct run *r, char *text)
+{
+    struct disk *disk;
+    struct vmctl_disk *config = add_disk(r, &disk);
+    const size_t len = strlen(text);
+    if (len > 3 && strcmp(text + len - 3, ":ro") == 0) {
+        config->flags = VMCTL_DISK_READ_ONLY;
+        text[len - 3] = '\0';
+    }
+    disk->file = text;
+}
+
+static void parse_overlay(struct run *r, char *text)
+{
+    struct disk *disk;
+    struct vmctl_disk *config = add_disk(r, &disk);
+    config->flags = VMCTL_DISK_OVERLAY;
+    disk->file = strtok(text, ":");
+    disk->overlay = strtok(NULL, ":");
+    const char *mib = strtok(NULL, ":");
+    config->bytes = mib ? (uint64_t)atoll(mib) << 20 : 0;
+    if (!disk->overlay) {
+        fprintf(stderr, "cellrun: --overlay wants BASE:FILE\n");
+        exit(125);
+    }
+}
+
+// True when it was one of Linux guests' own.
+static bool parse_linux_option(struct run *r, int opt)
+{
+    struct vmctl_config *c = &r->config;
+    switch (opt) {
+    case OPT_LINUX:
+        c->kind = VMCTL_KIND_LINUX;
+        return true;
+    case OPT_INITRD:
+        r->initrd = optarg;
+        c->has_initrd = true;
+        return true;
+    case OPT_CPUS:
+        c->n_vcpus = (uint8_t)atoi(optarg);
+        return true;
+    case OPT_CMDLINE:
+        c->cmdline = view_of(optarg);
+        return true;
+    case OPT_DISK:
+        parse_disk(r, optarg);
+        return true;
+    case OPT_OVERLAY:
+        parse_overlay(r, optarg);
+        return true;
+    default:
+        return false;
+    }
+}
+
 static void parse_option(struct run *r, int opt)
 {
+    if (parse_linux_option(r, opt))
+        return;
     struct vmctl_config *c = &r->config;
     switch (opt) {
     case OPT_ENVVM:
@@ -187,7 +277,8 @@ static void parse_option(struct run *r, int opt)
             c->env[c->n_env++] = view_of(optarg);
         break;
     default:
-        fprintf(stderr, "usage: cellrun --kernel FILE --program FILE [options] -- argument…\n");
+        fprintf(stderr, "usage: cellrun --kernel FILE --program FILE [options] -- argument…\n"
+                        "       cellrun --linux --kernel FILE [options]\n");
         exit(125);
     }
 }
@@ -204,9 +295,10 @@ static void parse_command_line(struct run *r, int argc, char **argv)
         parse_option(r, opt);
     for (; optind < argc && c->n_args < VMCTL_ARGS_MAX; optind++)
         c->args[c->n_args++] = view_of(argv[optind]);
-    if (!r->kernel || !r->program)
+    const bool is_linux = c->kind == VMCTL_KIND_LINUX;
+    if (!r->kernel || (!is_linux && !r->program))
         parse_option(r, '?');
-    if (c->n_args == 0)
+    if (c->n_args == 0 && !is_linux)
         c->args[c->n_args++] = view_of(r->program);
 }
 
@@ -237,6 +329,29 @@ static int make_log(void)
     return fd;
 }
 
+// In the order of proto/vmctl.h.
+static size_t open_files(const struct run *r, int fds[VMCTL_FDS_MAX])
+{
+    size_t n = 0;
+    fds[n++] = must_open("/dev/kvm", O_RDWR);
+    fds[n++] = open_tap(r->tap);
+    fds[n++] = must_open(r->kernel, O_RDONLY);
+    if (r->config.kind == VMCTL_KIND_CELL)
+        fds[n++] = must_open(r->program, O_RDONLY);
+    fds[n++] = r->log;
+    if (r->archive)
+        fds[n++] = must_open(r->archive, O_RDONLY);
+    if (r->initrd)
+        fds[n++] = must_open(r->initrd, O_RDONLY);
+    for (size_t i = 0; i < r->config.n_disks; i++) {
+        const bool writes = r->config.disks[i].flags == 0;
+        fds[n++] = must_open(r->disks[i].file, writes ? O_RDWR : O_RDONLY);
+        if (r->disks[i].overlay)
+            fds[n++] = must_open(r->disks[i].overlay, O_RDWR);
+    }
+    return n;
+}
+
 static void send_config(struct run *r)
 {
     static uint8_t data[VMCTL_DATAGRAM_MAX];
@@ -245,12 +360,8 @@ static void send_config(struct run *r)
     wire_write_u16(&w, VMCTL_CONFIG);
     wire_write_u16(&w, 0);
     vmctl_config_write(&w, &r->config);
-    int fds[VMCTL_FDS_MAX] = {
-        must_open("/dev/kvm", O_RDWR),   open_tap(r->tap), must_open(r->kernel, O_RDONLY),
-        must_open(r->program, O_RDONLY), r->log,           -1};
-    size_t n = 5;
-    if (r->archive)
-        fds[n++] = must_open(r->archive, O_RDONLY);
+    int fds[VMCTL_FDS_MAX];
+    size_t n = open_files(r, fds);
     int rc = io_send_fds(r->control, data, w.pos, fds, n);
     if (w.overflow || rc < 0) {
         errno = -rc;
@@ -327,10 +438,9 @@ static int handle_state(struct run *r, const struct vmctl_message *m)
 {
     if (r->verbose || m->state.state == VMCTL_FAILED)
         fprintf(stderr, "cellrun: %s%s%s code %d%s%.*s (%.3f ms)\n", vmctl_state_name(m->state.state),
-                m->state.state == VMCTL_FAILED ? " " : "",
-                m->state.state == VMCTL_FAILED ? vmctl_cause_name(m->state.cause) : "", m->state.code,
-                m->state.reason.len ? ": " : "", (int)m->state.reason.len, (const char *)m->state.reason.data,
-                (double)(io_monotonic_ns() - r->started_ns) / 1e6);
+                m->state.cause ? " " : "", m->state.cause ? vmctl_cause_name(m->state.cause) : "",
+                m->state.code, m->state.reason.len ? ": " : "", (int)m->state.reason.len,
+                (const char *)m->state.reason.data, (double)(io_monotonic_ns() - r->started_ns) / 1e6);
     if (m->state.state == VMCTL_EXITED)
         return m->state.code;
     return m->state.state == VMCTL_FAILED ? 126 : -1;

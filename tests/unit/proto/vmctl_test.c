@@ -130,6 +130,7 @@ static void what_is_of_linux_follows_in_the_drawn_layout(void **state)
         5, 0, 'q', 'u', 'i', 'e', 't', // cmdline
         1, 1,                          // has_initrd, n_disks
         2, 1, 0, 'r',                  // flags, id
+        5, 0, 0, 0, 0, 0, 0, 0,        // bytes
         3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, // limits
     };
     // clang-format on
@@ -138,7 +139,7 @@ static void what_is_of_linux_follows_in_the_drawn_layout(void **state)
     config.has_initrd = true;
     config.n_disks = 1;
     config.disks[0] = (struct vmctl_disk){
-        .flags = VMCTL_DISK_OVERLAY, .id = view_of("r"), .requests_per_s = 3, .bytes_per_s = 4};
+        .flags = VMCTL_DISK_OVERLAY, .id = view_of("r"), .bytes = 5, .requests_per_s = 3, .bytes_per_s = 4};
     assert_null(encode_and_decode_config());
     assert_memory_equal(out + written - sizeof drawn, drawn, sizeof drawn);
 }

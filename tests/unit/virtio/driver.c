@@ -41,7 +41,8 @@ void driver_init(struct driver *d)
 {
     struct err err;
     *d = (struct driver){.heap = DRIVER_HEAP_GPA, .end_fd = -1};
-    must(guest_memory_init(&d->memory, DRIVER_MEMORY_BYTES, &err) == 0, "guest memory");
+    must(guest_memory_init(&d->memory, DRIVER_MEMORY_BYTES, GUEST_MEMORY_SMALL_PAGES, &err) == 0,
+         "guest memory");
     d->loop = loop_new();
     must(d->loop != NULL, "loop");
     d->machine = (struct virtio_machine){

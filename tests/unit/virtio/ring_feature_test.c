@@ -57,7 +57,9 @@ static int setup(void **state)
 {
     (void)state;
     struct err err;
-    return guest_memory_init(&memory, MEMORY_BYTES, &err) < 0 ? -1 : ring_enable(&ring, &memory, &config);
+    return guest_memory_init(&memory, MEMORY_BYTES, GUEST_MEMORY_SMALL_PAGES, &err) < 0
+               ? -1
+               : ring_enable(&ring, &memory, &config);
 }
 
 static int teardown(void **state)

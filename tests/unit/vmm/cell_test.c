@@ -125,7 +125,7 @@ static struct wire_view view(const char *s)
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
-    if (guest_memory_init(&f->mem, MEMORY, &f->err) < 0)
+    if (guest_memory_init(&f->mem, MEMORY, GUEST_MEMORY_SMALL_PAGES, &f->err) < 0)
         return -1;
     const struct cell_kernel_header header = good_kernel();
     f->config.n_args = 2;

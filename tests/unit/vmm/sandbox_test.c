@@ -37,12 +37,14 @@ static int in_child(void (*body)(void))
     return status;
 }
 
+static enum vmctl_kind kind; // of the virtual machine
+
 static void enter(enum sandbox_phase phase)
 {
     struct err err;
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    if (sandbox_enter(SANDBOX_SETUP, &err) < 0 ||
-        (phase == SANDBOX_RUN && sandbox_enter(SANDBOX_RUN, &err) < 0))
+    if (sandbox_enter(SANDBOX_SETUP, kind, &err) < 0 ||
+        (phase == SANDBOX_RUN && sandbox_enter(SANDBOX_RUN, kind, &err) < 0))
         syscall(SYS_exit_group, FILTERED);
 }
 
@@ -168,6 +170,36 @@ static void setting_up_is_confined_too(void **state)
         assert_killed(bodies[i]);
 }
 
+BODY(run_io_uring_setup, SANDBOX_RUN, syscall(SYS_io_uring_setup, 1, NULL))
+BODY(run_io_uring_enter, SANDBOX_RUN, syscall(SYS_io_uring_enter, -1, 0, 0, 0, NULL, 0))
+BODY(setup_io_uring_setup, SANDBOX_SETUP, syscall(SYS_io_uring_setup, 1, NULL))
+BODY(setup_irqchip, SANDBOX_SETUP, syscall(SYS_ioctl, -1, KVM_CREATE_IRQCHIP, 0))
+BODY(run_set_sregs, SANDBOX_RUN, syscall(SYS_ioctl, -1, KVM_SET_SREGS, 0))
+BODY(run_kvmclock, SANDBOX_RUN, syscall(SYS_ioctl, -1, KVM_KVMCLOCK_CTRL, 0))
+
+static void a_cell_gets_nothing_of_what_only_linux_needs(void **state)
+{
+    (void)state;
+    void (*const bodies[])(void) = {run_io_uring_setup, run_io_uring_enter, setup_io_uring_setup,
+                                    setup_irqchip, run_kvmclock};
+    kind = VMCTL_KIND_CELL;
+    for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++)
+        assert_killed(bodies[i]);
+}
+
+static void a_linux_guest_makes_its_rings_before_it_runs(void **state)
+{
+    (void)state;
+    kind = VMCTL_KIND_LINUX;
+    assert_fine(setup_io_uring_setup);
+    assert_fine(setup_irqchip);
+    assert_fine(run_io_uring_enter);
+    assert_fine(run_kvmclock);
+    assert_killed(run_io_uring_setup);
+    assert_killed(run_set_sregs);
+    kind = VMCTL_KIND_CELL;
+}
+
 // ---- rights ----
 
 static void check_drop(void)
@@ -176,7 +208,7 @@ static void check_drop(void)
     const int keep = dup2(eventfd(0, 0), 40);
     const int other = dup2(keep, 41), before = dup2(keep, 39);
     const int fds[] = {keep, -1};
-    if (sandbox_drop(fds, 2, 1u << 20, &err) < 0)
+    if (sandbox_drop(fds, 2, VMCTL_KIND_CELL, 1u << 20, &err) < 0)
         syscall(SYS_exit_group, 1);
     if (fcntl(keep, F_GETFD) < 0 || fcntl(2, F_GETFD) < 0 || fcntl(other, F_GETFD) >= 0 ||
         fcntl(before, F_GETFD) >= 0)
@@ -192,7 +224,7 @@ static void check_drop(void)
     getrlimit(RLIMIT_CORE, &core);
     getrlimit(RLIMIT_NOFILE, &files);
     getrlimit(RLIMIT_FSIZE, &size);
-    if (core.rlim_max != 0 || files.rlim_max > 128 || size.rlim_max != 1u << 20)
+    if (core.rlim_max != 0 || files.rlim_max > 256 || size.rlim_max != 1u << 20)
         syscall(SYS_exit_group, 5);
 }
 
@@ -210,6 +242,8 @@ int main(void)
         cmocka_unit_test(a_thread_can_be_started),
         cmocka_unit_test(a_forbidden_call_kills),
         cmocka_unit_test(setting_up_is_confined_too),
+        cmocka_unit_test(a_cell_gets_nothing_of_what_only_linux_needs),
+        cmocka_unit_test(a_linux_guest_makes_its_rings_before_it_runs),
         cmocka_unit_test(rights_and_other_descriptors_are_dropped),
     };
     return cmocka_run_group_tests_name("vmm/sandbox", tests, NULL, NULL);

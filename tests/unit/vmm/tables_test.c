@@ -40,7 +40,7 @@ static uint64_t walk(uint64_t va, uint64_t *ret_gpa)
 static int build(uint64_t mib)
 {
     struct err err;
-    if (guest_memory_init(&mem, mib * MIB, &err) < 0)
+    if (guest_memory_init(&mem, mib * MIB, GUEST_MEMORY_SMALL_PAGES, &err) < 0)
         return -1;
     boot_tables_write(&mem, &kernel);
     return 0;

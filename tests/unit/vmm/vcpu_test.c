@@ -72,7 +72,7 @@ SNIPPET(vector);
 
 struct rig {
     struct guest_memory mem;
-    struct kvm_vm vm;
+    struct kvm_cell kvm;
     struct clock_page clock;
     struct cell_shared *shared;
     struct vcpu vcpu;
@@ -102,8 +102,8 @@ static int setup(void **state)
 {
     struct rig *r = calloc(1, sizeof *r);
     struct err err;
-    if (guest_memory_init(&r->mem, MEMORY_BYTES, &err) < 0 ||
-        kvm_vm_init(&r->vm, kvm_fd, &r->mem, &err) < 0) {
+    if (guest_memory_init(&r->mem, MEMORY_BYTES, GUEST_MEMORY_SMALL_PAGES, &err) < 0 ||
+        kvm_cell_init(&r->kvm, kvm_fd, &r->mem, &err) < 0) {
         print_error("%s\n", err.text);
         return -1;
     }
@@ -122,10 +122,10 @@ static int setup(void **state)
     r->shared = guest_memory_at(&r->mem, CELL_SHARED_GPA, sizeof *r->shared);
     r->shared->in_kernel = 1;
     r->shared->wake_ns = UINT64_MAX;
-    clock_page_init(&r->clock, r->shared, r->vm.tsc_khz);
+    clock_page_init(&r->clock, r->shared, r->kvm.tsc_khz);
     r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     const struct vcpu_config config = {
-        .vm = &r->vm, .mem = &r->mem, .kernel = header, .clock = &r->clock, .wake_fd = r->wake_fd};
+        .kvm = &r->kvm, .mem = &r->mem, .kernel = header, .clock = &r->clock, .wake_fd = r->wake_fd};
     if (vcpu_init(&r->vcpu, &config, &err) < 0)
         return -1;
     *state = r;
@@ -137,7 +137,7 @@ static int teardown(void **state)
     struct rig *r = *state;
     vcpu_stop(&r->vcpu);
     clock_page_done(&r->clock);
-    kvm_vm_done(&r->vm);
+    kvm_vm_done(&r->kvm.vm);
     guest_memory_done(&r->mem);
     close(r->wake_fd);
     free(r);
@@ -150,8 +150,8 @@ static void start_at(struct rig *r, uint64_t rip)
     const struct kvm_start start = {.rip = rip,
                                     .rdi = CELL_BOOT_GPA,
                                     .lstar =
-                                        r->vm.flavour == CELL_FLAVOUR_PVM ? DIRECT_CODE : BOOT_SYSCALL_GPA};
-    assert_int_equal(kvm_vm_set_start(&r->vm, &start, &err), 0);
+                                        r->kvm.flavour == CELL_FLAVOUR_PVM ? DIRECT_CODE : BOOT_SYSCALL_GPA};
+    assert_int_equal(kvm_cell_set_start(&r->kvm, &start, &err), 0);
     assert_int_equal(vcpu_start(&r->vcpu, &err), 0);
 }
 
@@ -358,7 +358,7 @@ static void a_system_call_goes_to_the_kernel_and_back(void **state)
 static void vector_registers_survive_an_exit(void **state)
 {
     struct rig *r = *state;
-    if (!(r->vm.xcr0 & 4))
+    if (!(r->kvm.xcr0 & 4))
         skip(); // no AVX
     put(r, PROGRAM_CODE, guest_vector, guest_vector_end);
     start_at(r, PROGRAM_CODE);

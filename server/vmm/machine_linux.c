@@ -1,0 +1,222 @@
+// Owns what a Linux guest is beyond a machine: its devices are found through ACPI and negotiated by its own
+// drivers, an eventfd each interrupts it, and it ends by powering off, restarting or panicking. Called by
+// machine.c.
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "block/overlay.h"
+#include "block/raw.h"
+#include "boot/bzimage.h"
+#include "boot/linux.h"
+#include "boot/linux_layout.h"
+#include "common/io.h"
+#include "machine_kind.h"
+
+#define PANIC_AGE_NS 60000000000ull // a restart that comes later is none of a panic's
+#define OUTPUT_CHUNK 1024u
+
+// Our words of the command line. Consoles: the serial port until the virtio one's driver is there, which is a
+// module in many kernels; urgent words on both. A panic restarts, which is how it gets known. There is no
+// PCI: looking for it takes time.
+#define CMDLINE "console=ttyS0 console=hvc0 quiet panic=-1 pci=off"
+
+_Static_assert(MACHINE_SLOTS_MAX <= LINUX_GSI_COUNT - LINUX_VIRTIO_GSI, "an interrupt for each device");
+_Static_assert(MACHINE_SLOTS_MAX <= LINUX_BUS_MMIO_MAX && MACHINE_SLOTS_MAX <= ACPI_DEVICES_MAX,
+               "a window for each device");
+
+// ---- while it runs ----
+
+static void raise_guest(struct machine_slot *slot)
+{
+    const uint64_t one = 1;
+    // Cannot fail short of 2^64 interrupts that KVM has not seen.
+    ssize_t ignored = write(slot->irq_fd, &one, sizeof one);
+    (void)ignored;
+}
+
+static void take_output(struct machine *m)
+{
+    uint8_t data[OUTPUT_CHUNK];
+    size_t n;
+    while ((n = linux_bus_take_output(&m->guest_linux.bus, data, sizeof data)) > 0)
+        machine_log(m, data, n);
+}
+
+static void on_output(struct machine *m, const uint8_t *untrusted_data, size_t len)
+{
+    panic_watch_feed(&m->guest_linux.panic, untrusted_data, len, io_monotonic_ns());
+}
+
+static void drain(struct machine *m)
+{
+    virtio_console_drain(m->console);
+    take_output(m);
+    // All it wrote is known now: a restart or a crash right behind a panic's line is the panic's.
+    const struct outcome *o = &m->outcome;
+    const char *panic = panic_watch_text(&m->guest_linux.panic, io_monotonic_ns(), PANIC_AGE_NS);
+    if (panic && (o->cause == VMCTL_CAUSE_REBOOT || o->cause == VMCTL_CAUSE_TRIPLE_FAULT))
+        outcome_fail(&m->outcome, VMCTL_CAUSE_PANIC, "%s", panic);
+}
+
+static const struct outcome *on_wake(struct machine *m)
+{
+    take_output(m);
+    return linux_vcpus_outcome(&m->guest_linux.vcpus);
+}
+
+// ---- making it ----
+
+static int make_vm(struct machine *m, struct err *err)
+{
+    return kvm_linux_init(&m->guest_linux.vm, m->config->kvm_fd, &m->mem, m->config->vm.n_vcpus, err);
+}
+
+static int open_backend(struct block_backend **ret, const struct vmctl_disk *d, const int fds[2],
+                        struct err *err)
+{
+    if (!(d->flags & VMCTL_DISK_OVERLAY))
+        return block_raw_open(ret, fds[0], d->flags & VMCTL_DISK_READ_ONLY, err);
+    const struct block_overlay_options options = {.base_fd = fds[0], .file_fd = fds[1]};
+    if (block_file_bytes(fds[1]) == 0) {
+        int rc = block_overlay_format(&options, d->bytes, 0, err);
+        if (rc < 0)
+            return rc;
+    }
+    return block_overlay_open(ret, &options, err);
+}
+
+static int make_disk(struct machine *m, size_t i, struct err *err)
+{
+    struct machine_linux *l = &m->guest_linux;
+    const struct vmctl_disk *d = &m->config->vm.disks[i];
+    int rc = open_backend(&l->backends[i], d, m->config->disk_fds[i], err);
+    if (rc < 0)
+        return err_wrap(err, rc, "disk %zu", i);
+    struct virtio_blk_options options = {
+        .backend = l->backends[i],
+        .rate = {.requests_per_s = d->requests_per_s, .bytes_per_s = d->bytes_per_s}};
+    memcpy(options.id, d->id.data, d->id.len);
+    const struct virtio_machine vm = machine_for_device(m, m->n_slots);
+    rc = virtio_blk_new(&l->disks[i], &vm, &options, err);
+    if (rc < 0)
+        return err_wrap(err, rc, "disk %zu", i);
+    machine_slot_add(m, virtio_blk_device(l->disks[i]));
+    return 0;
+}
+
+static uint64_t window_of(size_t slot)
+{
+    return LINUX_MMIO_GPA + slot * LINUX_MMIO_STRIDE;
+}
+
+static int plug_devices(struct machine *m, struct acpi_device devices[MACHINE_SLOTS_MAX], struct err *err)
+{
+    const struct kvm_vm *vm = &m->guest_linux.vm;
+    for (size_t i = 0; i < m->n_slots; i++) {
+        devices[i] = (struct acpi_device){
+            .gpa = (uint32_t)window_of(i), .bytes = VIRTIO_MMIO_BYTES, .gsi = LINUX_VIRTIO_GSI + (uint32_t)i};
+        int fd = kvm_linux_add_irq(vm, devices[i].gsi, err);
+        if (fd < 0)
+            return fd;
+        m->slots[i].irq_fd = fd;
+        int rc = machine_add_doorbells(&m->slots[i], vm, window_of(i), err);
+        if (rc < 0)
+            return err_wrap(err, rc, "device %s", m->slots[i].dev->ops->name);
+    }
+    int fd = kvm_linux_add_irq(vm, LINUX_SERIAL_GSI, err);
+    if (fd < 0)
+        return fd;
+    m->guest_linux.serial_irq_fd = fd;
+    return 0;
+}
+
+static int load_files(struct machine *m, const struct acpi_machine *acpi, struct linux_start *ret_start,
+                      enum vmctl_cause *ret_cause, struct err *err)
+{
+    const struct wire_view words = m->config->vm.cmdline;
+    char cmdline[sizeof CMDLINE + 1 + VMCTL_CMDLINE_MAX];
+    snprintf(cmdline, sizeof cmdline, "%s%s%.*s", CMDLINE, words.len ? " " : "", (int)words.len,
+             (const char *)words.data);
+    const struct linux_source source = {.kernel_fd = m->config->kernel_fd,
+                                        .initrd_fd = m->config->initrd_fd,
+                                        .cmdline = cmdline,
+                                        .acpi = acpi};
+    return linux_load(&m->mem, &source, ret_start, ret_cause, err);
+}
+
+static int load(struct machine *m, enum vmctl_cause *ret_cause, struct err *err)
+{
+    struct machine_linux *l = &m->guest_linux;
+    int rc = 0;
+    *ret_cause = VMCTL_CAUSE_CONFIG;
+    for (size_t i = 0; rc == 0 && i < m->config->vm.n_disks; i++)
+        rc = make_disk(m, i, err);
+    if (rc < 0)
+        return rc;
+    *ret_cause = VMCTL_CAUSE_KVM;
+    struct acpi_device devices[MACHINE_SLOTS_MAX];
+    rc = plug_devices(m, devices, err);
+    if (rc < 0)
+        return rc;
+    const struct acpi_machine acpi = {.gpa = LINUX_ACPI_GPA,
+                                      .n_cpus = m->config->vm.n_vcpus,
+                                      .devices = devices,
+                                      .n_devices = m->n_slots,
+                                      .serial_port = LINUX_SERIAL_PORT,
+                                      .serial_gsi = LINUX_SERIAL_GSI,
+                                      .reset_port = LINUX_RESET_PORT,
+                                      .sleep_control_port = LINUX_SLEEP_PORT,
+                                      .sleep_status_port = LINUX_STATUS_PORT,
+                                      .reset_value = LINUX_RESET_VALUE};
+    struct linux_start start;
+    rc = load_files(m, &acpi, &start, ret_cause, err);
+    if (rc < 0)
+        return rc;
+    *ret_cause = VMCTL_CAUSE_KVM;
+    return kvm_linux_set_start(&l->vm, &start, err);
+}
+
+static int start(struct machine *m, struct err *err)
+{
+    struct machine_linux *l = &m->guest_linux;
+    const struct linux_bus_options options = {
+        .mmio = m->mmio, .n_mmio = m->n_slots, .serial_irq_fd = l->serial_irq_fd, .wake_fd = m->wake_fd};
+    linux_bus_init(&l->bus, &options);
+    int rc = linux_vcpus_init(&l->vcpus, &l->vm, &l->bus, m->wake_fd, err);
+    return rc < 0 ? rc : linux_vcpus_start(&l->vcpus, err);
+}
+
+static void stop(struct machine *m)
+{
+    linux_vcpus_stop(&m->guest_linux.vcpus);
+}
+
+static void done(struct machine *m)
+{
+    struct machine_linux *l = &m->guest_linux;
+    for (size_t i = 0; i < VMCTL_DISKS_MAX; i++) {
+        virtio_blk_free(l->disks[i]);
+        block_close(l->backends[i]);
+    }
+    for (size_t i = 0; i < m->n_slots; i++)
+        if (m->slots[i].irq_fd >= 0)
+            close(m->slots[i].irq_fd);
+    if (l->serial_irq_fd > 0)
+        close(l->serial_irq_fd);
+    kvm_vm_done(&l->vm);
+}
+
+const struct machine_kind machine_kind_linux = {
+    .pages = GUEST_MEMORY_HUGE_PAGES,
+    .make_vm = make_vm,
+    .load = load,
+    .start = start,
+    .raise = raise_guest,
+    .on_wake = on_wake,
+    .on_output = on_output,
+    .drain = drain,
+    .stop = stop,
+    .done = done,
+};
