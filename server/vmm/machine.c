@@ -180,7 +180,10 @@ static int make_net(struct machine *m, const struct virtio_machine *vm, struct e
 {
     const struct virtio_net_rate rate = {.packets_per_s = m->config->vm.net_packets_per_s,
                                          .bits_per_s = m->config->vm.net_bits_per_s};
-    struct virtio_net_options net = {.tap_fd = m->config->tap_fd, .to_guest = rate, .from_guest = rate};
+    struct virtio_net_options net = {.tap_fd = m->config->tap_fd,
+                                     .offloads = m->config->vm.kind == VMCTL_KIND_LINUX, // cells have no use
+                                     .to_guest = rate,
+                                     .from_guest = rate};
     memcpy(net.mac, m->config->vm.mac, sizeof net.mac);
     // Access mode is ignored here: the only thing that changes is that nothing blocks.
     if (fcntl(m->config->tap_fd, F_SETFL, O_NONBLOCK) < 0)
