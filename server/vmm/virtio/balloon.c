@@ -54,11 +54,11 @@ struct run {
 // Only whole pages: what shares a page with the rest is in use. The memory was checked to be the guest's.
 static void discard(struct virtio_balloon *balloon, const struct run *run)
 {
-    const uintptr_t first = ((uintptr_t)run->first + PAGE_BYTES - 1) & ~(uintptr_t)(PAGE_BYTES - 1);
-    const uintptr_t end = ((uintptr_t)run->first + run->bytes) & ~(uintptr_t)(PAGE_BYTES - 1);
+    const size_t before = -(uintptr_t)run->first % PAGE_BYTES;
+    const size_t bytes = run->bytes > before ? (run->bytes - before) / PAGE_BYTES * PAGE_BYTES : 0;
     // A part of a huge page splits it: the host has that memory back when it gets round to it.
-    if (first < end && madvise((void *)first, end - first, MADV_DONTNEED) == 0)
-        balloon->returned_bytes += end - first;
+    if (bytes > 0 && madvise(run->first + before, bytes, MADV_DONTNEED) == 0)
+        balloon->returned_bytes += bytes;
 }
 
 // Adds a page to the run, or discards the run and begins another one. Linux allocates downwards as often as

@@ -26,7 +26,7 @@ static void fill(uint8_t *chunk, uint64_t at)
 // Checks the pattern up to the end of the stream.
 static void job_send(int fd)
 {
-    uint8_t *chunk = malloc(2 * CHUNK);
+    uint8_t *chunk = malloc(2ul * CHUNK);
     bool good = chunk != NULL;
     for (uint64_t at = 0; good; at += CHUNK) {
         ssize_t n = recv(fd, chunk, CHUNK, MSG_WAITALL);
@@ -68,8 +68,9 @@ static void job_half(int fd)
 
 static void *serve(void *arg)
 {
-    const int fd = (int)(intptr_t)arg;
+    const int fd = *(int *)arg;
     char job;
+    free(arg);
     fcntl(fd, F_SETFL, 0); // blocking
     if (read(fd, &job, 1) == 1) {
         if (job == 'S')
@@ -89,10 +90,18 @@ void streams_serve(int fd)
 {
     pthread_attr_t attr;
     pthread_t thread;
+    int *arg = malloc(sizeof *arg);
+    if (!arg) {
+        close(fd);
+        return;
+    }
+    *arg = fd;
     pthread_attr_init(&attr);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attr, 1u << 18);
-    if (pthread_create(&thread, &attr, serve, (void *)(intptr_t)fd) != 0)
+    if (pthread_create(&thread, &attr, serve, arg) != 0) {
+        free(arg);
         close(fd);
+    }
     pthread_attr_destroy(&attr);
 }
