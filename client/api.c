@@ -67,8 +67,9 @@ static size_t on_header(char *data, size_t size, size_t n, void *arg)
     return len;
 }
 
-static int explain_connection(struct cli *cli, CURLcode rc)
+int api_explain_connection(struct cli *cli, int curl_code)
 {
+    CURLcode rc = (CURLcode)curl_code;
     struct stat st;
     if (rc == CURLE_OPERATION_TIMEDOUT)
         return cli_fail(cli, CLI_TIMEOUT, "no answer from envd within %d s", cli->timeout_s);
@@ -107,7 +108,7 @@ static int exit_of_status(long status)
     }
 }
 
-static int explain_problem(struct cli *cli, long status, const json_t *problem)
+int api_explain_problem(struct cli *cli, long status, const json_t *problem)
 {
     int code = exit_of_status(status);
     const char *detail = json_string_value(json_object_get(problem, "detail"));
@@ -201,8 +202,8 @@ static int perform(struct cli *cli, const struct request *q, api_sink *sink, voi
         ret->body = json_loadb(receiver.buffer.data, receiver.buffer.len, JSON_REJECT_DUPLICATES, NULL);
     free(receiver.buffer.data);
     if (rc != CURLE_OK && !receiver.stopped)
-        return explain_connection(cli, rc);
-    return ret->status >= 400 ? explain_problem(cli, ret->status, ret->body) : 0;
+        return api_explain_connection(cli, (int)rc);
+    return ret->status >= 400 ? api_explain_problem(cli, ret->status, ret->body) : 0;
 }
 
 void api_reply_done(struct api_reply *reply)

@@ -26,6 +26,10 @@ int api_upload(struct cli *cli, const char *path, int fd, uint64_t size, struct 
 typedef bool api_sink(void *arg, const char *data, size_t len);
 int api_stream(struct cli *cli, const char *path, api_sink *sink, void *arg);
 
+// For those with a connection of their own (channel.h): the failure that a problem, or a CURLcode, describes.
+int api_explain_problem(struct cli *cli, long status, const json_t *problem);
+int api_explain_connection(struct cli *cli, int curl_code);
+
 // Waits for an operation when cli->wait; prints its failure. what: for messages, as "start acme/web".
 int api_wait(struct cli *cli, const char *operation, const char *what);
 

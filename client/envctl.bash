@@ -28,7 +28,7 @@ _envctl_value() {
     --restart) mapfile -t COMPREPLY < <(compgen -W 'never on-failure always' -- "$2") ;;
     --kind) mapfile -t COMPREPLY < <(compgen -W 'send call event' -- "$2") ;;
     --timeout | --memory | --cpu-weight | --env | --label | --selector | --tail | --grace | --since | --content-type | \
-        --max-environments | --max-memory | -m | -e | -l | -n) COMPREPLY=() ;;
+        --max-environments | --max-memory | --user | --cwd | --detach-key | -m | -e | -l | -n) COMPREPLY=() ;;
     *) return 1 ;;
     esac
 }
@@ -37,7 +37,11 @@ _envctl_value() {
 _envctl_argument() {
     local words=
     case $1 in
-    start | stop | delete | show | logs | send | call | explain) words=$(_envctl_environments) ;;
+    start | stop | delete | show | logs | exec | console | send | call | explain) words=$(_envctl_environments) ;;
+    cp)
+        mapfile -t COMPREPLY < <(compgen -f -- "$2"; compgen -W "$(_envctl_environments | sed 's,$,:,')" -- "$2")
+        return
+        ;;
     create) words=$(_envctl_tenants | sed 's,$,/,') ;;
     list) words=$(_envctl_tenants) ;;
     help) words=$("${COMP_WORDS[0]}" help | awk '/^  [a-z]/ { print $1 }') ;;

@@ -275,12 +275,17 @@ void vm_state(struct helper_vm *vm, enum vmctl_state state, enum vmctl_cause cau
     vm_say(vm, &(struct vmctl_message){.type = VMCTL_STATE, .state = {state, cause, code, VIEW(reason)}}, -1);
 }
 
+void vm_pass_stream(struct helper_vm *vm, int fd)
+{
+    vm_say(vm, &(struct vmctl_message){.type = VMCTL_STREAM, .stream = {5000, AGENT_VSOCK_PORT}}, fd);
+    close(fd);
+}
+
 int vm_stream(struct helper_vm *vm)
 {
     int fds[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-    vm_say(vm, &(struct vmctl_message){.type = VMCTL_STREAM, .stream = {5000, AGENT_VSOCK_PORT}}, fds[1]);
-    close(fds[1]);
+    vm_pass_stream(vm, fds[1]);
     return fds[0];
 }
 

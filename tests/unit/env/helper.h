@@ -45,8 +45,9 @@ void vm_state(struct helper_vm *vm, enum vmctl_state state, enum vmctl_cause cau
 void vm_connect(struct helper_vm *vm); // a stream to the agent's port; vm->agent is the other end
 void vm_hello(struct helper_vm *vm);   // and what the agent says first
 void vm_hello_with(struct helper_vm *vm, uint32_t capabilities);
-int vm_stream(struct helper_vm *vm);  // another stream to the agent's port; the caller's
-int vm_console(struct helper_vm *vm); // the answer to CONSOLE; its other end is the caller's
+void vm_pass_stream(struct helper_vm *vm, int fd); // fd as a stream to the agent's port; takes it
+int vm_stream(struct helper_vm *vm);               // another stream to the agent's port; the caller's
+int vm_console(struct helper_vm *vm);              // the answer to CONSOLE; its other end is the caller's
 void vm_no_console(struct helper_vm *vm);
 void vm_exit(struct helper *h, struct helper_vm *vm, int32_t wait_status); // the process is reaped
 // The type of the newest order on the control socket, 0 when there was none.
