@@ -31,6 +31,7 @@ const char config_help[] =
     "  --log-kib-per-s N      what each environment may print (default 1024)\n"
     "  --image-mib-max N      largest image, disks too (default 16384)\n"
     "  --boot-timeout-ms N    for an environment's agent to say hello (default 30000)\n"
+    "  --linux-boot-timeout-ms N  the same of kind linux (default 120000)\n"
     "  --stop-environments    at SIGTERM end all environments; without it they go on running\n"
     "  --log-level LEVEL      error, warn, info (default) or debug\n"
     "  --version, --help\n";
@@ -161,6 +162,11 @@ static const struct setting settings[] = {
      .offset = offsetof(struct config, boot_timeout_ms),
      .min = 100,
      .max = 3600000},
+    {.option = "linux-boot-timeout-ms",
+     .member = "linux_boot_timeout_ms",
+     .offset = offsetof(struct config, linux_boot_timeout_ms),
+     .min = 100,
+     .max = 3600000},
 };
 #define N_SETTINGS ARRAY_LEN(settings)
 
@@ -281,6 +287,7 @@ int config_read(int argc, char **argv, struct config *ret, struct err *err)
         .log_kib_per_s = 1024,
         .image_mib_max = 16384,
         .boot_timeout_ms = 30000,
+        .linux_boot_timeout_ms = 120000,
         .log_level = LOG_LEVEL_INFO,
         .kernel = ENVD_CELL_KERNEL,
     };

@@ -27,7 +27,8 @@ struct config {
     uint32_t log_kib;         // of each environment's log
     uint32_t log_kib_per_s;   // what an environment may print
     uint32_t image_mib_max;   // of one upload
-    uint32_t boot_timeout_ms; // for the agent's hello
+    uint32_t boot_timeout_ms; // for the agent's hello, in a cell
+    uint32_t linux_boot_timeout_ms;
     bool stop_environments;   // at SIGTERM
     enum log_level log_level;
 };

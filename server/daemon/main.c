@@ -148,7 +148,9 @@ static int start_manager(struct daemon *d, struct err *err)
                                     .log_capacity = c->log_kib << 10,
                                     .log_bytes_per_s = c->log_kib_per_s << 10,
                                     .log_burst_bytes = c->log_kib << 10,
-                                    .boot_timeout_ms = c->boot_timeout_ms};
+                                    .state_folder = c->state,
+                                    .boot_timeout_ms = c->boot_timeout_ms,
+                                    .linux_boot_timeout_ms = c->linux_boot_timeout_ms};
     struct manager_deps deps = {d->base, d->store, d->mutator, d->images, d->router};
     return manager_new(&config, &deps, &d->manager, err);
 }

@@ -38,6 +38,7 @@ void api_stop(struct api *api)
     store_watch_close(api->watch_policy);
     api->watch_operations = api->watch_policy = NULL;
     events_stop(api);
+    stats_stop(api);
     sessions_stop(api);
     api->server = NULL;
 }

@@ -51,6 +51,21 @@ static int build_stop(struct api_change *c, const struct store *store, struct st
     return environment_stop(store, txn, c->tenant, c->name, c->grace_ms, &c->operation, &c->why);
 }
 
+static int build_restart(struct api_change *c, const struct store *store, struct store_txn *txn)
+{
+    return environment_restart(store, txn, c->tenant, c->name, c->grace_ms, &c->operation, &c->why);
+}
+
+static int build_pause(struct api_change *c, const struct store *store, struct store_txn *txn)
+{
+    return environment_pause(store, txn, c->tenant, c->name, true, &c->operation, &c->why);
+}
+
+static int build_resume(struct api_change *c, const struct store *store, struct store_txn *txn)
+{
+    return environment_pause(store, txn, c->tenant, c->name, false, &c->operation, &c->why);
+}
+
 static int build_delete(struct api_change *c, const struct store *store, struct store_txn *txn)
 {
     return environment_delete(store, txn, c->tenant, c->name, &c->pre, &c->operation, &c->why);
@@ -60,6 +75,9 @@ static const struct api_change_ops create_ops = {true, build_create, view_create
 static const struct api_change_ops change_ops = {true, build_change, view_after};
 static const struct api_change_ops start_ops = {false, build_start, view_accepted};
 static const struct api_change_ops stop_ops = {false, build_stop, view_accepted};
+static const struct api_change_ops restart_ops = {false, build_restart, view_accepted};
+static const struct api_change_ops pause_ops = {false, build_pause, view_accepted};
+static const struct api_change_ops resume_ops = {false, build_resume, view_accepted};
 static const struct api_change_ops delete_ops = {false, build_delete, view_accepted};
 
 static bool names(struct api *api, struct http_request *req, const char **ret_tenant, const char **ret_name)
@@ -169,15 +187,43 @@ void handle_environment_start(void *arg, struct http_request *req)
         submit(api, req, &start_ops, tenant, name, NULL, NULL);
 }
 
-void handle_environment_stop(void *arg, struct http_request *req)
+// Those whose body may say how long the guest has to finish.
+static void submit_with_grace(struct api *api, struct http_request *req, const struct api_change_ops *ops)
 {
     static const struct json_field fields[] = {
         {.name = "grace_ms", .kind = JSON_FIELD_INTEGER, .min = 0, .max = GRACE_MS_MAX}};
-    struct api *api = arg;
     const char *tenant, *name;
     if (!names(api, req, &tenant, &name))
         return;
     json_t *body = request_body(api, req, fields, ARRAY_LEN(fields), true);
     if (body)
-        submit(api, req, &stop_ops, tenant, name, body, NULL);
+        submit(api, req, ops, tenant, name, body, NULL);
+}
+
+void handle_environment_stop(void *arg, struct http_request *req)
+{
+    submit_with_grace(arg, req, &stop_ops);
+}
+
+void handle_environment_restart(void *arg, struct http_request *req)
+{
+    if (request_helper(arg, req))
+        submit_with_grace(arg, req, &restart_ops);
+}
+
+static void submit_simple(struct api *api, struct http_request *req, const struct api_change_ops *ops)
+{
+    const char *tenant, *name;
+    if (names(api, req, &tenant, &name))
+        submit(api, req, ops, tenant, name, NULL, NULL);
+}
+
+void handle_environment_pause(void *arg, struct http_request *req)
+{
+    submit_simple(arg, req, &pause_ops);
+}
+
+void handle_environment_resume(void *arg, struct http_request *req)
+{
+    submit_simple(arg, req, &resume_ops);
 }

@@ -12,6 +12,7 @@
 
 struct operation_waiter;
 struct log_reader;
+struct stats_reader;
 struct event_reader;
 struct api_session;
 struct idempotency;
@@ -23,6 +24,7 @@ struct api {
     struct store_watch *watch_operations, *watch_policy;
     struct operation_waiter *operation_waiters;
     struct log_reader *log_readers;
+    struct stats_reader *stats_readers;
     struct event_reader *event_readers;
     struct api_session *sessions;
     struct idempotency *idempotency;
@@ -131,7 +133,8 @@ http_handler handle_tenants_list, handle_tenant_create, handle_tenant_get, handl
     handle_tenant_delete;
 http_handler handle_environments_all, handle_environments_list, handle_environment_create,
     handle_environment_get, handle_environment_change, handle_environment_delete, handle_environment_start,
-    handle_environment_stop;
+    handle_environment_stop, handle_environment_restart, handle_environment_pause, handle_environment_resume;
+http_handler handle_stats, handle_stats_all;
 http_handler handle_logs;
 http_handler handle_images_list, handle_image_get, handle_image_put, handle_image_delete,
     handle_image_content, handle_images_collect;
@@ -146,6 +149,7 @@ int policies_start(struct api *api, struct err *err);
 int operations_start(struct api *api);
 void logs_on_growth(void *arg, const char *tenant, const char *name); // for manager_on_log()
 void events_stop(struct api *api);
+void stats_stop(struct api *api);
 void sessions_stop(struct api *api); // ends them all; their clients see the end of the connection
 
 // --- session_body.c: what a session begins with, from a request's body ---

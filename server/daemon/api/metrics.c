@@ -5,6 +5,7 @@
 
 #include "api/internal.h"
 #include "common/cleanup.h"
+#include "env/stats.h"
 
 static void environments(FILE *out, const struct api *api)
 {
@@ -47,6 +48,30 @@ static void messages(FILE *out, const struct api *api)
     gauge(out, "envd_calls_waiting", "Calls that wait for their reply.", s.calls_waiting);
 }
 
+// Sums over all environments: one series each, however many environments there are.
+static void guests(FILE *out, const struct api *api)
+{
+    struct vmctl_stats s;
+    stats_totals(api->deps.manager, &s);
+    fprintf(out,
+            "# TYPE envd_guest_cpu_seconds counter\n# HELP envd_guest_cpu_seconds Time that vCPUs ran.\n"
+            "envd_guest_cpu_seconds_total %.3f\n",
+            (double)s.cpu_ns / 1e9);
+    gauge(out, "envd_monitor_rss_bytes", "Resident memory of monitors, guests' included.", s.rss_bytes);
+    gauge(out, "envd_guest_memory_bytes", "Memory of guests.", s.guest_memory_bytes);
+    gauge(out, "envd_guest_balloon_bytes", "Of that, given back by balloons.", s.balloon_bytes);
+    counter(out, "envd_guest_net_received_bytes", "To guests.", s.net_rx_bytes);
+    counter(out, "envd_guest_net_received_packets", "To guests.", s.net_rx_packets);
+    counter(out, "envd_guest_net_sent_bytes", "From guests.", s.net_tx_bytes);
+    counter(out, "envd_guest_net_sent_packets", "From guests.", s.net_tx_packets);
+    counter(out, "envd_guest_net_dropped_packets", "Either way.", s.net_rx_dropped + s.net_tx_dropped);
+    counter(out, "envd_guest_disk_reads", "Requests of guests.", s.disk_reads);
+    counter(out, "envd_guest_disk_writes", "Requests of guests.", s.disk_writes);
+    counter(out, "envd_guest_disk_flushes", "Requests of guests.", s.disk_flushes);
+    counter(out, "envd_guest_disk_read_bytes", "By guests.", s.disk_read_bytes);
+    counter(out, "envd_guest_disk_written_bytes", "By guests.", s.disk_write_bytes);
+}
+
 static void api_requests(FILE *out, const struct api *api)
 {
     struct http_server_stats s;
@@ -76,6 +101,7 @@ void handle_metrics(void *arg, struct http_request *req)
     }
     environments(out, api);
     messages(out, api);
+    guests(out, api);
     api_requests(out, api);
     mediator_stats(api->deps.mediator, &m);
     counter(out, "envd_decisions", "Questions asked of the policy.", m.decisions);

@@ -27,25 +27,32 @@ json_t *view_tenant(const struct api *api, const char *tenant)
     ipam_format_ipv4(ipam_gateway(&api->deps.pool, net), gateway);
     snprintf(cidr, sizeof cidr, "%s/%d", subnet, IPAM_PREFIX);
     doc_read_quota(doc, &quota);
-    return json_pack("{s:s, s:s, s:o, s:{s:{s:I, s:I}}, s:{s:s, s:s, s:I, s:I}, s:I}", "kind", "tenant",
-                     "name", tenant, "labels", or_empty(json_object_get(doc, "labels")), "spec", "quota",
-                     "environments", (json_int_t)quota.environments, "memory_mib",
-                     (json_int_t)quota.memory_mib, "status", "subnet", cidr, "gateway", gateway,
+    return json_pack("{s:s, s:s, s:o, s:{s:{s:I, s:I, s:I, s:I}}, s:{s:s, s:s, s:I, s:I, s:I, s:I}, s:I}", "kind",
+                     "tenant", "name", tenant, "labels", or_empty(json_object_get(doc, "labels")), "spec",
+                     "quota", "environments", (json_int_t)quota.environments, "memory_mib",
+                     (json_int_t)quota.memory_mib, "vcpus", (json_int_t)quota.vcpus, "disk_mib",
+                     (json_int_t)quota.disk_mib, "status", "subnet", cidr, "gateway", gateway,
                      "environments", (json_int_t)json_get_integer(usage, "environments", 0), "memory_mib",
-                     (json_int_t)json_get_integer(usage, "memory_mib", 0), "revision", (json_int_t)revision);
+                     (json_int_t)json_get_integer(usage, "memory_mib", 0), "vcpus",
+                     (json_int_t)json_get_integer(usage, "vcpus", 0), "disk_mib",
+                     (json_int_t)json_get_integer(usage, "disk_mib", 0), "revision", (json_int_t)revision);
 }
 
 // The spec with the defaults of what it does not say.
 static json_t *effective_spec(const json_t *doc)
 {
-    static const char *const restart[] = {"never", "on-failure", "always"};
     struct env_spec spec;
     json_t *shown = json_copy(json_object_get(doc, "spec"));
     doc_read_spec(doc, &spec);
     json_object_set_new(shown, "memory_mib", json_integer(spec.memory_mib));
     json_object_set_new(shown, "cpu_weight", json_integer(spec.cpu_weight));
-    json_object_set_new(shown, "restart", json_string(restart[spec.restart]));
+    json_object_set_new(shown, "restart", json_string(env_restart_name(spec.restart)));
     json_object_set_new(shown, "run", json_boolean(spec.run));
+    if (spec.kind == ENV_KIND_LINUX) {
+        json_object_set_new(shown, "vcpus", json_integer(spec.vcpus));
+        json_object_set_new(shown, "watchdog_s", json_integer(spec.watchdog_s));
+        return shown;
+    }
     if (!spec.args)
         json_object_set_new(shown, "args", json_array());
     if (!spec.env)
@@ -82,6 +89,8 @@ static json_t *environment_status(const struct api *api, const char *tenant, con
     const char *remedy = reason_remedy(json_get_string(reason, "code", ""));
     if (remedy)
         json_object_set_new(reason, "remedy", json_string(remedy));
+    if (json_get_integer(doc, "disk_mib", 0) > 0)
+        json_object_set(status, "disk_mib", json_object_get(doc, "disk_mib"));
     if (json_get_boolean(doc, "deleting", false))
         json_object_set_new(status, "deleting", json_true());
     return status;

@@ -2,11 +2,13 @@
 // by env/ and api/. No transactions here (objects.h), no HTTP.
 //
 //   tenants/T             labels, spec, net: the tenant's network number
-//   usage/T               environments, memory_mib: what counts against the quota, changed with each
-//   environment net/NNNN              the tenant that has the number; net/NNNN/HHH: the environment that has
+//   usage/T               environments, memory_mib, vcpus, disk_mib: what counts against the quota, changed
+//                         with each environment
+//   net/NNNN              the tenant that has the number; net/NNNN/HHH: the environment that has
 //   the address environments/T/E      labels, spec, uid, host: number of its address, generation: times it
-//   was asked to run,
-//                         deleting, cancelled: the start that was. Written by the API
+//                         was asked to run, restart_below: runs of earlier generations are to end first,
+//                         paused: it is to stand still, disk_mib: what counts of its disks, deleting,
+//                         cancelled: the start that was. Written by the API
 //   status/T/E            what is observed, and uid, vm, generation. Written by the environment's life cycle
 //   images/sha256:HEX     size, type, note, name, since_ms, refs: environments whose spec names it, Linux images whose
 //                         manifest does; linux: the manifest, of type linux
@@ -19,8 +21,9 @@
 #include <stdint.h>
 
 #include "proto/name.h"
-#include "store/store.h"
+#include "env/spec.h"
 #include "json/fields.h"
+#include "store/store.h"
 
 #define DOC_KEY_CAP    192
 #define DOC_DIGEST_CAP 72 // "sha256:", 64 hex digits, NUL
@@ -33,24 +36,9 @@
 #define DOC_POLICY          "policies/main"
 #define DOC_POLICY_VERSIONS "policy-versions/"
 
-enum env_restart { ENV_RESTART_NEVER, ENV_RESTART_ON_FAILURE, ENV_RESTART_ALWAYS };
-
-// Fields of a spec, with defaults for what it does not say. Strings are the document's.
-struct env_spec {
-    const char *program; // "sha256:…"
-    const char *archive; // or NULL
-    const char *argv0;   // or NULL: the environment's name
-    const json_t *args;  // after argv[0]: array of strings, or NULL
-    const json_t *env;   // object of strings, or NULL
-    uint32_t memory_mib;
-    uint32_t cpu_weight;
-    enum env_restart restart;
-    bool run;
-};
-
 struct tenant_quota {
     uint32_t environments;
-    uint64_t memory_mib;
+    uint64_t memory_mib, vcpus, disk_mib; // vCPUs of kind linux
 };
 
 // What requests may say. Tables for json_check().
@@ -73,8 +61,7 @@ json_t *doc_of(const struct store_entry *entry);
 // Adds a put of doc to txn. 0 or what store_txn_put() returns, -ENOMEM.
 int doc_put(struct store_txn *txn, const char *key, const json_t *doc);
 
-// Views into the document (an environment's, a tenant's). The documents were checked when they were made.
-void doc_read_spec(const json_t *environment, struct env_spec *ret);
+// From the document of a tenant. The documents were checked when they were made.
 void doc_read_quota(const json_t *tenant, struct tenant_quota *ret);
 
 // A fresh UUIDv7.

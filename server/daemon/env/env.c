@@ -95,6 +95,8 @@ bool env_take_document(struct env *e, json_t *doc)
     doc_read_spec(doc, &e->spec);
     take_labels(e);
     e->generation = json_get_integer(doc, "generation", 0);
+    e->restart_below = json_get_integer(doc, "restart_below", 0);
+    e->paused = json_get_boolean(doc, "paused", false);
     e->deleting = json_get_boolean(doc, "deleting", false);
     return e->ipv4 != 0;
 }
@@ -161,7 +163,7 @@ static void (*const actions[ENV_ACTION_COUNT])(struct env *e) = {
     [ENV_ACTION_SPAWN] = run_spawn,       [ENV_ACTION_ATTACH] = run_attach,
     [ENV_ACTION_SHUTDOWN] = run_shutdown, [ENV_ACTION_ESCALATE] = run_escalate,
     [ENV_ACTION_KILL] = run_kill,         [ENV_ACTION_RELEASE] = run_release,
-    [ENV_ACTION_GIVE_UP] = run_give_up,
+    [ENV_ACTION_GIVE_UP] = run_give_up,   [ENV_ACTION_RESUMED] = run_resumed,
 };
 
 void env_dispatch(struct env *e, enum env_event event)

@@ -2,7 +2,10 @@
 // reconcile.c, operations.c, streams.c and manager.c only.
 #pragma once
 
+#include <limits.h>
+
 #include "env/documents.h"
+#include "env/file_worker.h"
 #include "env/manager.h"
 #include "env/objects.h"
 #include "env/reason.h"
@@ -14,11 +17,16 @@
 #define GRACE_MS  5000
 
 struct operation;
+struct linux_start;
+struct stats_round;
 struct stream_arrival;
 struct stream_wait;
 
 // How far the ending of a virtual machine has gone.
 enum stop_step { STOP_NONE, STOP_ASKED_AGENT, STOP_ASKED_MONITOR, STOP_KILLED };
+
+// What envvm was told of standing still and has not done yet.
+enum asked_still { ASKED_NOTHING, ASKED_PAUSE, ASKED_RESUME };
 
 // What envvm said of its end, before it was reaped.
 enum outcome { OUTCOME_NONE, OUTCOME_EXITED, OUTCOME_FAILED };
@@ -36,14 +44,15 @@ struct env {
     size_t n_labels;
     uint32_t net, ipv4;
     int64_t generation;
-    bool deleting;
+    int64_t restart_below; // runs of earlier generations are to end first
+    bool deleting, paused;
 
     // What is: written to status/. state is written by env_dispatch() only.
     enum env_state state;
     struct reason reason;
     bool has_exit_status;
     int32_t exit_status;
-    uint32_t restarts;
+    uint32_t restarts, reboots;
     uint64_t since_ms, started_ms, next_start_ms;
     struct id vm;
     int64_t generation_started;
@@ -52,6 +61,7 @@ struct env {
     char software[AGENT_SOFTWARE_MAX + 1];
 
     // The present run.
+    struct linux_start *start; // until its machine is asked for
     struct vm_link *link;
     struct session *session;
     uint64_t stream_tokens_ns; // when its bucket of connections was empty last: guests connect only so often
@@ -61,6 +71,13 @@ struct env {
     enum stop_step stop_step;
     uint32_t grace_ms;
     bool overdue; // the grace is over
+    enum asked_still asked_still;
+    bool stands_still;
+    uint64_t agent_heard_ns; // when the agent was known to live last, for the watchdog; 0: never
+    struct vmctl_stats vm_stats; // as last told
+    uint64_t vm_stats_ns, vm_stats_ms, guest_stats_ns;
+    bool guest_asked, has_guest_stats;
+    struct agent_stats guest_stats;
     enum outcome outcome;
     struct reason outcome_reason; // of OUTCOME_FAILED, or why envd itself ended it
     int32_t outcome_code;
@@ -97,6 +114,11 @@ struct manager {
     struct env *queue;     // to be reconciled
     struct event *settle;  // reconciles what is queued, then writes what is dirty
     struct event *rewrite; // after a failed write
+    struct event *tick;    // looks after silent agents, and asks for figures now and then
+    unsigned ticks;
+    struct file_worker *worker; // disks
+    struct stats_round *rounds; // of questions that are not answered
+    struct vmctl_stats ended;   // sums of runs that are over
     bool write_failed;
     struct operation *incoming; // to be attached
     struct operation *finished; // to be written
@@ -129,11 +151,16 @@ void run_shutdown(struct env *e);
 void run_escalate(struct env *e);
 void run_kill(struct env *e);
 void run_give_up(struct env *e);
+void run_resumed(struct env *e);
 void run_release(struct env *e);
 // It could not be spawned: outcome_reason says why.
 void run_refused(struct env *e);
 // The process is gone: what that means, by what envvm said before.
 void run_exited(struct env *e, int32_t wait_status);
+// Its agent has been silent for longer than its watchdog allows: ends it. Called every second.
+void run_watch(struct env *e, uint64_t now_ns);
+// Has envvm stand still or go on, as is wished.
+void run_follow_pause(struct env *e);
 void run_let_go(struct env *e); // of descriptors and sessions, without a word to anybody
 
 // The agent's own connection, of which the first bytes were read already. Takes fd.
@@ -146,6 +173,22 @@ void streams_arrived(struct env *e, int fd);
 void streams_console_came(struct env *e, int fd);
 // The run is over: nobody waits any longer.
 void streams_let_go(struct env *e);
+
+// start_linux.c
+// Begins the start: its end is a request for the machine, or run_refused(). 0; or -errno with *ret_reason
+// filled (but for want of memory).
+int start_linux(struct env *e, struct reason *ret_reason);
+void start_linux_cancel(struct env *e);
+
+// disk_work.c
+void disk_work_remove(struct env *e);   // it is gone for good
+void disk_work_sweep(struct manager *m); // what a predecessor could not remove
+
+// stats.c
+void stats_vm_answered(struct env *e, const struct vmctl_stats *stats);
+void stats_run_over(struct env *e);
+void stats_refresh_all(struct manager *m);
+void stats_free(struct manager *m);
 
 // status.c
 void status_load(struct env *e, const json_t *status);

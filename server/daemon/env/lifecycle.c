@@ -39,6 +39,8 @@ static const struct env_transition table[ENV_STATE_COUNT][ENV_EVENT_COUNT] = {
             [ENV_EVENT_MISSING] = TO(RELEASE, LOST),
             [ENV_EVENT_ADOPTED] = TO(ATTACH, BOOTING),
             [ENV_EVENT_TIMEOUT] = TO(GIVE_UP, STOPPING),
+            [ENV_EVENT_PAUSED] = TO(NONE, PAUSED),
+            [ENV_EVENT_RESUMED] = TO(NONE, BOOTING),
         },
     [ENV_READY] =
         {
@@ -49,6 +51,8 @@ static const struct env_transition table[ENV_STATE_COUNT][ENV_EVENT_COUNT] = {
             [ENV_EVENT_BROKE] = TO(RELEASE, FAILED),
             [ENV_EVENT_MISSING] = TO(RELEASE, LOST),
             [ENV_EVENT_ADOPTED] = TO(ATTACH, BOOTING),
+            [ENV_EVENT_PAUSED] = TO(NONE, PAUSED),
+            [ENV_EVENT_RESUMED] = TO(NONE, READY),
         },
     [ENV_STOPPING] =
         {
@@ -63,13 +67,28 @@ static const struct env_transition table[ENV_STATE_COUNT][ENV_EVENT_COUNT] = {
             [ENV_EVENT_MISSING] = TO(RELEASE, STOPPED),
             [ENV_EVENT_ADOPTED] = TO(KILL, STOPPING),
             [ENV_EVENT_TIMEOUT] = TO(ESCALATE, STOPPING),
+            [ENV_EVENT_PAUSED] = TO(NONE, STOPPING),
+            [ENV_EVENT_RESUMED] = TO(NONE, STOPPING),
         },
     [ENV_STOPPED] =
         {
             [ENV_EVENT_START] = TO(SPAWN, STARTING),
             [ENV_EVENT_STOP] = TO(NONE, STOPPED),
         },
-    [ENV_PAUSED] = {{0}},
+    [ENV_PAUSED] =
+        {
+            [ENV_EVENT_STOP] = TO(SHUTDOWN, STOPPING),
+            // Both were under way when it stood still.
+            [ENV_EVENT_HELLO] = TO(NONE, PAUSED),
+            [ENV_EVENT_AGENT_GONE] = TO(NONE, PAUSED),
+            [ENV_EVENT_GUEST_ENDED] = TO(NONE, STOPPING),
+            [ENV_EVENT_ENDED] = TO(RELEASE, STOPPED),
+            [ENV_EVENT_BROKE] = TO(RELEASE, FAILED),
+            [ENV_EVENT_MISSING] = TO(RELEASE, LOST),
+            [ENV_EVENT_ADOPTED] = TO(ATTACH, PAUSED),
+            [ENV_EVENT_PAUSED] = TO(NONE, PAUSED),
+            [ENV_EVENT_RESUMED] = TO(RESUMED, BOOTING),
+        },
     [ENV_FAILED] =
         {
             [ENV_EVENT_START] = TO(SPAWN, STARTING),
@@ -102,6 +121,8 @@ static const char *const event_names[ENV_EVENT_COUNT] = {
     [ENV_EVENT_MISSING] = "missing",
     [ENV_EVENT_ADOPTED] = "adopted",
     [ENV_EVENT_TIMEOUT] = "timeout",
+    [ENV_EVENT_PAUSED] = "paused",
+    [ENV_EVENT_RESUMED] = "resumed",
 };
 
 struct env_transition lifecycle_next(enum env_state state, enum env_event event)

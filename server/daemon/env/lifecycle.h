@@ -11,7 +11,7 @@ enum env_state {
     ENV_READY,    // the agent said hello
     ENV_STOPPING, // told to end, or ended by itself and not yet reaped
     ENV_STOPPED,  // no virtual machine: it was told to stop, or its program ended by itself
-    ENV_PAUSED,   // reserved: no event leads here yet
+    ENV_PAUSED,   // its vCPUs and devices stand still, by an operator's wish
     ENV_FAILED,   // no virtual machine: something went wrong, the reason says what
     ENV_LOST,     // the host no longer knows of the virtual machine: it was restarted
     ENV_STATE_COUNT
@@ -30,6 +30,8 @@ enum env_event {
     ENV_EVENT_MISSING,     // the helper knows of no such virtual machine
     ENV_EVENT_ADOPTED,     // the helper has it running: envd was restarted, or the link to the helper was
     ENV_EVENT_TIMEOUT,     // the time that the state allows is over
+    ENV_EVENT_PAUSED,      // envvm reports that it stands still
+    ENV_EVENT_RESUMED,     // envvm reports that it goes on
     ENV_EVENT_COUNT
 };
 
@@ -43,6 +45,7 @@ enum env_action {
     ENV_ACTION_ESCALATE, // the next harder way to end it: agent, envvm, SIGKILL
     ENV_ACTION_KILL,     // SIGKILL at once
     ENV_ACTION_GIVE_UP,  // the agent never said hello: SIGKILL, and that is the reason
+    ENV_ACTION_RESUMED,  // tell the agent that time has passed; it is ready if its connection has survived
     ENV_ACTION_RELEASE,  // it is gone: let go of everything that belonged to this run
     ENV_ACTION_COUNT
 };

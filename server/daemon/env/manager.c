@@ -11,9 +11,12 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/io.h"
 #include "common/log.h"
 #include "env/logfile.h"
 #include "env/measure.h"
+
+#define FIGURES_TICKS 10 // so often environments are asked what they use, for the metrics
 
 // --- what the store says ---
 
@@ -21,6 +24,7 @@ static void env_forget(struct env *e)
 {
     struct manager *m = e->manager;
     operations_env_removed(e);
+    disk_work_remove(e);
     logfile_remove(m->config.log_folder, e->tenant, e->name);
     router_environment_removed(m->deps.router, e->tenant, e->name);
     if (m->on_log)
@@ -127,12 +131,31 @@ static void on_stop_timer(evutil_socket_t fd, short what, void *arg)
     m->on_stopped(m->on_stopped_arg);
 }
 
+static void watch(struct env *e, void *arg)
+{
+    run_watch(e, *(const uint64_t *)arg);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct manager *m = arg;
+    uint64_t now_ns = io_monotonic_ns();
+    env_each(m, watch, &now_ns);
+    if (++m->ticks % FIGURES_TICKS == 0)
+        stats_refresh_all(m);
+}
+
 static int make_events(struct manager *m)
 {
     m->settle = event_new(m->deps.base, -1, 0, on_settle, m);
     m->rewrite = event_new(m->deps.base, -1, 0, on_rewrite, m);
     m->stop_timer = event_new(m->deps.base, -1, 0, on_stop_timer, m);
-    return m->settle && m->rewrite && m->stop_timer ? 0 : -ENOMEM;
+    m->tick = event_new(m->deps.base, -1, EV_PERSIST, on_tick, m);
+    if (!m->settle || !m->rewrite || !m->stop_timer || !m->tick)
+        return -ENOMEM;
+    return event_add(m->tick, &(struct timeval){.tv_sec = 1}) < 0 ? -ENOMEM : 0;
 }
 
 static int follow_store(struct manager *m)
@@ -156,7 +179,12 @@ int manager_new(const struct manager_config *config, const struct manager_deps *
     if (rc == 0)
         rc = make_events(m);
     if (rc == 0) {
+        m->worker = file_worker_new(deps->base);
+        rc = m->worker ? 0 : -ENOMEM;
+    }
+    if (rc == 0) {
         load_environments(m);
+        disk_work_sweep(m); // before anybody can make disks
         operations_load(m);
         rc = follow_store(m);
     }
@@ -186,7 +214,10 @@ void manager_stop(struct manager *m)
         event_del(m->settle);
     if (m->rewrite)
         event_del(m->rewrite);
+    if (m->tick)
+        event_del(m->tick);
     m->on_log = NULL;
+    stats_free(m);
     env_each(m, let_go, NULL);
     priv_link_free(m->priv);
     m->priv = NULL;
@@ -202,12 +233,15 @@ void manager_free(struct manager *m)
         return;
     while (m->envs)
         env_free(*(struct env *const *)m->envs);
+    file_worker_free(m->worker); // gives back what starts left with it
     operations_free(m);
     free(m->strays);
     if (m->settle)
         event_free(m->settle);
     if (m->rewrite)
         event_free(m->rewrite);
+    if (m->tick)
+        event_free(m->tick);
     if (m->stop_timer)
         event_free(m->stop_timer);
     free(m);

@@ -19,10 +19,11 @@ struct manager_config {
     const char *priv_socket;
     int kernel_fd; // the cell kernel's file, open for reading; the caller.s, who keeps it open
     const char *log_folder;
+    const char *state_folder; // for disks and volumes
     struct ipam_pool pool;
     uint32_t log_capacity; // bytes of each environment's log
     uint32_t log_bytes_per_s, log_burst_bytes;
-    uint32_t boot_timeout_ms;
+    uint32_t boot_timeout_ms, linux_boot_timeout_ms; // of a cell, of kind linux
 };
 
 // What the manager works with; all outlive it.

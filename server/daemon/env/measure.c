@@ -98,6 +98,22 @@ int measure_environment(const char *kernel_digest, const char *name, const struc
     return rc;
 }
 
+int measure_linux(const char *image, const struct manifest *manifest, const char *cmdline,
+                  char ret_digest[DOC_DIGEST_CAP])
+{
+    EVP_MD_CTX *md = begin();
+    if (!md)
+        return -ENOMEM;
+    add(md, "envd-measurement-linux-1");
+    add(md, image);
+    for (size_t part = 0; part < MANIFEST_PARTS; part++)
+        add(md, manifest->parts[part]);
+    add(md, cmdline);
+    finish(md, ret_digest);
+    EVP_MD_CTX_free(md);
+    return 0;
+}
+
 int measure_file(int fd, char ret_digest[DOC_DIGEST_CAP])
 {
     char data[CHUNK];

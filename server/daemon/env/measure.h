@@ -7,9 +7,14 @@
 #pragma once
 
 #include "env/documents.h"
+#include "manifest/manifest.h"
 
 // name: argv[0]. 0 or -ENOMEM.
 int measure_environment(const char *kernel_digest, const char *name, const struct env_spec *spec,
                         char ret_digest[DOC_DIGEST_CAP]);
+// The same of kind linux: "envd-measurement-linux-1", the digests of the image, its kernel, initrd and disk
+// (empty: none), and the command line: the image's words and then the environment's.
+int measure_linux(const char *image, const struct manifest *manifest, const char *cmdline,
+                  char ret_digest[DOC_DIGEST_CAP]);
 // The digest of a whole file. 0 or -errno.
 int measure_file(int fd, char ret_digest[DOC_DIGEST_CAP]);

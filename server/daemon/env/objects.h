@@ -40,6 +40,12 @@ int environment_start(const struct store *store, struct store_txn *txn, const ch
                       const struct id *operation, struct refusal *why);
 int environment_stop(const struct store *store, struct store_txn *txn, const char *tenant, const char *name,
                      uint32_t grace_ms, const struct id *operation, struct refusal *why);
+// Ends the run that there is, orderly within grace_ms, and starts another.
+int environment_restart(const struct store *store, struct store_txn *txn, const char *tenant,
+                        const char *name, uint32_t grace_ms, const struct id *operation, struct refusal *why);
+// The wish that it stands still, or goes on. Refused (409 not-running) where nothing runs.
+int environment_pause(const struct store *store, struct store_txn *txn, const char *tenant, const char *name,
+                      bool pause, const struct id *operation, struct refusal *why);
 // Marks it; the life cycle ends its virtual machine and calls environment_remove().
 int environment_delete(const struct store *store, struct store_txn *txn, const char *tenant, const char *name,
                        const struct precondition *pre, const struct id *operation, struct refusal *why);

@@ -21,6 +21,20 @@ json_t *object_labels(const json_t *request); // the caller's; empty when it nam
 // Adds d to the count of references of an image that must be there.
 int image_refer(const struct store *store, struct store_txn *txn, const char *digest, int d,
                 struct refusal *why);
+// What counts against a tenant's quota.
+struct usage {
+    int64_t environments, memory_mib, vcpus, disk_mib;
+};
+// Adds to what the tenant uses; an increase is held against the quota.
+int usage_add(const struct store *store, struct store_txn *txn, const char *tenant, const json_t *tenant_doc,
+              const struct usage *change, struct refusal *why);
+// doc: with a spec that its table accepts. *ret_disk_mib: what its disks count as.
+int spec_expect(const struct store *store, const char *name, const json_t *doc, uint64_t *ret_disk_mib,
+                struct refusal *why);
+int spec_expect_change(const struct env_spec *before, const struct env_spec *after, struct refusal *why);
+// Counts the images that before names down and those that after names up. Either may be NULL.
+int spec_refer_images(const struct store *store, struct store_txn *txn, const struct env_spec *before,
+                      const struct env_spec *after, struct refusal *why);
 // A transaction's call failed: a refusal with what it says.
 int txn_refuse(int rc, struct refusal *why);
 // Puts an operation's document.

@@ -84,7 +84,8 @@ int tenant_create(const struct store *store, struct store_txn *txn, const struct
     json_t *spec = json_object_get(request, "spec");
     _cleanup_json_ json_t *doc = json_pack("{s:o, s:o, s:i}", "labels", object_labels(request), "spec",
                                            spec ? json_incref(spec) : json_object(), "net", net);
-    _cleanup_json_ json_t *usage = json_pack("{s:i, s:i}", "environments", 0, "memory_mib", 0);
+    _cleanup_json_ json_t *usage = json_pack("{s:i, s:i, s:i, s:i}", "environments", 0, "memory_mib", 0,
+                                             "vcpus", 0, "disk_mib", 0);
     _cleanup_json_ json_t *owner = json_pack("{s:s}", "tenant", name);
     int rc = doc && usage && owner ? 0 : -ENOMEM;
     if (rc == 0)

@@ -12,7 +12,14 @@
 #define KEPT_MAX  1000 // finished operations that stay readable
 #define TRIM_STEP 64
 
-enum operation_action { OPERATION_START, OPERATION_STOP, OPERATION_DELETE };
+enum operation_action {
+    OPERATION_START,
+    OPERATION_STOP,
+    OPERATION_DELETE,
+    OPERATION_RESTART,
+    OPERATION_PAUSE,
+    OPERATION_RESUME,
+};
 
 struct operation {
     struct operation *next;
@@ -78,13 +85,47 @@ static bool start_over(const struct env *e, const struct operation *o, struct re
     return e->state == ENV_READY || e->state == ENV_STOPPED;
 }
 
+static bool stop_over(const struct env *e, const struct operation *o, struct reason *error, bool *ret_failed)
+{
+    (void)o;
+    (void)error;
+    (void)ret_failed;
+    return !env_state_has_vm(e->state);
+}
+
+// With its environment: operations_env_removed().
+static bool delete_over(const struct env *e, const struct operation *o, struct reason *error,
+                        bool *ret_failed)
+{
+    (void)e;
+    (void)o;
+    (void)error;
+    (void)ret_failed;
+    return false;
+}
+
+static bool still_over(const struct env *e, const struct operation *o, struct reason *error, bool *ret_failed)
+{
+    bool pause = o->action == OPERATION_PAUSE;
+    *ret_failed = true;
+    if (!env_state_has_vm(e->state) || e->state == ENV_STOPPING)
+        reason_set(error, "not-running", "it ended before it %s", pause ? "stood still" : "went on");
+    else if (e->paused != pause)
+        reason_set(error, "superseded", "it was told to %s meanwhile", pause ? "go on" : "stand still");
+    else
+        *ret_failed = false;
+    return *ret_failed || (e->state == ENV_PAUSED) == pause;
+}
+
 static bool try_finish(struct env *e, struct operation *o)
 {
+    static bool (*const overs[])(const struct env *, const struct operation *, struct reason *, bool *) = {
+        [OPERATION_START] = start_over,    [OPERATION_STOP] = stop_over,   [OPERATION_DELETE] = delete_over,
+        [OPERATION_RESTART] = start_over,  [OPERATION_PAUSE] = still_over, [OPERATION_RESUME] = still_over,
+    };
     struct reason error;
     bool failed = false;
-    bool over = o->action == OPERATION_START  ? start_over(e, o, &error, &failed)
-                : o->action == OPERATION_STOP ? !env_state_has_vm(e->state)
-                                              : false; // a delete ends with its environment
+    bool over = overs[o->action](e, o, &error, &failed);
     if (over)
         finish(e->manager, o, env_state_name(e->state), failed ? &error : NULL,
                failed ? reason_remedy(error.code) : NULL);
@@ -115,7 +156,7 @@ static void finish_without_env(struct manager *m, struct operation *o)
 {
     struct reason gone;
     reason_set(&gone, "no-such-environment", "the environment was deleted");
-    finish(m, o, NULL, o->action == OPERATION_START ? &gone : NULL, NULL);
+    finish(m, o, NULL, o->action == OPERATION_STOP || o->action == OPERATION_DELETE ? NULL : &gone, NULL);
 }
 
 void operations_env_removed(struct env *e)
@@ -131,7 +172,7 @@ uint32_t operations_grace_ms(const struct env *e)
 {
     // The newest stop is the first of the list.
     for (const struct operation *o = e->operations; o; o = o->next)
-        if (o->action == OPERATION_STOP)
+        if (o->action == OPERATION_STOP || o->action == OPERATION_RESTART)
             return o->grace_ms;
     return GRACE_MS;
 }
@@ -141,7 +182,8 @@ uint32_t operations_grace_ms(const struct env *e)
 static bool parse_action(const char *text, enum operation_action *ret)
 {
     static const char *const names[] = {
-        [OPERATION_START] = "start", [OPERATION_STOP] = "stop", [OPERATION_DELETE] = "delete"};
+        [OPERATION_START] = "start",     [OPERATION_STOP] = "stop",   [OPERATION_DELETE] = "delete",
+        [OPERATION_RESTART] = "restart", [OPERATION_PAUSE] = "pause", [OPERATION_RESUME] = "resume"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (strcmp(text, names[i]) != 0)
             continue;

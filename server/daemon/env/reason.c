@@ -21,7 +21,7 @@ void reason_clear(struct reason *r)
     r->code[0] = r->text[0] = '\0';
 }
 
-// The first seven are envvm's causes (proto/vmctl.h), the others envd's own.
+// The first are envvm's causes (proto/vmctl.h; run.c has other words for some), the others envd's own.
 static const struct {
     const char *code, *remedy;
 } remedies[] = {
@@ -32,6 +32,8 @@ static const struct {
     {"guest-fault", "Look at the registers and at its log for where the program faulted; mend the program"},
     {"triple-fault", "Look at its log; if the program is innocent, this is a bug of the cell kernel"},
     {"internal", "Look at what envvm told of its exit; if it recurs, this is a bug of envvm or KVM"},
+    {"kernel-panic", "Look at its log for what the kernel said; give it the restart policy on-failure"},
+    {"guest-hung", "Look at its log; give it the restart policy on-failure, or a longer spec.watchdog_s"},
     {"monitor-killed", "Start it again; if it recurs, look for the kernel's out-of-memory messages"},
     {"monitor-died", "Start it again; if it recurs, this is a bug of envvm"},
     {"monitor-exited", "Start it again; if it recurs, this is a bug of envvm"},
@@ -41,6 +43,10 @@ static const struct {
     {"spawn-refused", "Do what the text says, then start it again; envpriv's log may say more"},
     {"network-failed", "Do what the text says, then start it again; envpriv's log may say more"},
     {"image-missing", "Upload the image again"},
+    {"image-corrupt", "Upload the image again: envctl image import; and look after the host's disk"},
+    {"no-hardware-kvm",
+     "Run cells here, or move it to a host with VMX or SVM (on a virtual machine: with nested virtualization)"},
+    {"disk-unavailable", "Mend what the text names under the state folder, then start it again"},
     {"disk-full", "Make room under the state folder, then start it again"},
     {"log-unavailable", "Mend what the text names under the state folder, then start it again"},
     {"agent-timeout", "Look at its log; a host that is overloaded may need a larger --boot-timeout-ms"},

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/io.h"
 #include "common/log.h"
@@ -86,13 +87,22 @@ static bool wants_restart(const struct env *e)
 {
     if (e->spec.restart == ENV_RESTART_NEVER || e->state == ENV_DEFINED)
         return false;
-    bool failed = e->state != ENV_STOPPED || !e->has_exit_status || e->exit_status != 0;
+    bool clean = strcmp(e->reason.code, "powered-off") == 0 || (e->has_exit_status && e->exit_status == 0);
+    bool failed = e->state != ENV_STOPPED || !clean;
     return e->spec.restart == ENV_RESTART_ALWAYS || failed;
+}
+
+// The guest has asked for it: no policy is needed, and it is no failure.
+static bool rebooted(const struct env *e)
+{
+    return e->state == ENV_STOPPED && strcmp(e->reason.code, "rebooted") == 0;
 }
 
 static uint64_t backoff_ms(const struct env *e)
 {
     uint64_t ms = BACKOFF_MIN_MS;
+    if (rebooted(e) && e->short_runs <= 1)
+        return 0; // at once, but for one that does nothing else
     for (uint32_t i = 1; i < e->short_runs && ms < BACKOFF_MAX_MS; i++)
         ms *= 2;
     return ms < BACKOFF_MAX_MS ? ms : BACKOFF_MAX_MS;
@@ -108,11 +118,15 @@ static void restart(struct env *e)
         e->next_start_ms = io_realtime_ms() + ms;
         env_timer_in(e, ms);
         status_dirty(e);
-    } else if (now < e->restart_due_ns) {
+    }
+    if (now < e->restart_due_ns) {
         env_timer_in(e, (e->restart_due_ns - now) / 1000000u + 1);
     } else {
         e->restart_due_ns = 0;
-        e->restarts++;
+        if (rebooted(e))
+            e->reboots++;
+        else
+            e->restarts++;
         env_dispatch(e, ENV_EVENT_START);
     }
 }
@@ -120,6 +134,7 @@ static void restart(struct env *e)
 static void start_anew(struct env *e)
 {
     e->restarts = 0;
+    e->reboots = 0;
     e->short_runs = 0;
     e->restart_due_ns = 0;
     env_dispatch(e, ENV_EVENT_START);
@@ -144,7 +159,13 @@ static void unwanted(struct env *e)
 
 static void wanted(struct env *e)
 {
+    if (env_state_has_vm(e->state) && e->state != ENV_STOPPING && e->generation_started < e->restart_below) {
+        e->grace_ms = operations_grace_ms(e);
+        env_dispatch(e, ENV_EVENT_STOP);
+        return;
+    }
     if (env_state_has_vm(e->state)) {
+        run_follow_pause(e);
         if (e->state != ENV_STOPPING && e->generation_started != e->generation) {
             e->generation_started = e->generation; // asked to run again: it does already
             status_dirty(e);
@@ -155,7 +176,7 @@ static void wanted(struct env *e)
         return; // everything is looked at again when the helper is back
     if (e->generation_started != e->generation)
         start_anew(e);
-    else if (wants_restart(e))
+    else if (rebooted(e) || wants_restart(e))
         restart(e);
 }
 

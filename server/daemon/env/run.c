@@ -16,6 +16,7 @@
 #include "env/logfile.h"
 #include "env/measure.h"
 #include "env/spawn.h"
+#include "env/stats.h"
 
 #define QUIT_MS       2000 // for envvm to end after QUIT
 #define KILL_AGAIN_MS 5000
@@ -46,7 +47,12 @@ void run_spawn(struct env *e)
     e->generation_started = e->generation;
     e->started_ms = io_realtime_ms();
     e->run_started_ns = io_monotonic_ns();
-    if (spawn_request(e, &e->outcome_reason) < 0)
+    e->stands_still = false;
+    e->asked_still = ASKED_NOTHING;
+    e->agent_heard_ns = 0;
+    int rc = e->spec.kind == ENV_KIND_LINUX ? start_linux(e, &e->outcome_reason)
+                                            : spawn_request(e, &e->outcome_reason);
+    if (rc < 0)
         run_refused(e);
 }
 
@@ -70,20 +76,51 @@ static void guest_ended(struct env *e)
     env_timer_in(e, QUIT_MS);
 }
 
+// Words of envvm that are said otherwise of environments.
+static const char *reason_of(enum vmctl_cause cause)
+{
+    switch (cause) {
+    case VMCTL_CAUSE_PANIC:
+        return "kernel-panic";
+    case VMCTL_CAUSE_HANG:
+        return "guest-hung";
+    case VMCTL_CAUSE_POWEROFF:
+        return "powered-off";
+    case VMCTL_CAUSE_REBOOT:
+        return "rebooted";
+    default:
+        return vmctl_cause_name(cause);
+    }
+}
+
+static void stands_still(struct env *e, bool still)
+{
+    e->stands_still = still;
+    if (e->asked_still == (still ? ASKED_PAUSE : ASKED_RESUME))
+        e->asked_still = ASKED_NOTHING;
+    if (still != (e->state == ENV_PAUSED))
+        env_dispatch(e, still ? ENV_EVENT_PAUSED : ENV_EVENT_RESUMED);
+}
+
 static void on_vm_state(void *arg, enum vmctl_state state, enum vmctl_cause cause, int32_t code,
                         const char *reason)
 {
     struct env *e = arg;
-    if (state == VMCTL_BOOTING || state == VMCTL_RUNNING || state == VMCTL_PAUSED ||
-        e->outcome != OUTCOME_NONE)
+    if (e->outcome != OUTCOME_NONE)
         return; // the first word about its end counts
+    if (state == VMCTL_RUNNING || state == VMCTL_PAUSED)
+        stands_still(e, state == VMCTL_PAUSED);
+    if (state != VMCTL_EXITED && state != VMCTL_FAILED)
+        return;
     if (state == VMCTL_EXITED) {
         e->outcome = OUTCOME_EXITED;
         e->outcome_code = code;
-        e->has_exit_status = e->stop_step < STOP_ASKED_MONITOR;
+        e->has_exit_status = e->stop_step < STOP_ASKED_MONITOR && e->spec.kind == ENV_KIND_CELL;
+        if (cause == VMCTL_CAUSE_POWEROFF || cause == VMCTL_CAUSE_REBOOT)
+            reason_set(&e->outcome_reason, reason_of(cause), "%s", reason);
     } else {
         e->outcome = OUTCOME_FAILED;
-        reason_set(&e->outcome_reason, vmctl_cause_name(cause), "%s", reason);
+        reason_set(&e->outcome_reason, reason_of(cause), "%s", reason);
     }
     guest_ended(e);
 }
@@ -112,6 +149,7 @@ static void on_session_ready(void *arg, const char *software, uint32_t capabilit
     struct env *e = arg;
     configure(e);
     snprintf(e->software, sizeof e->software, "%s", software);
+    e->agent_heard_ns = io_monotonic_ns();
     env_dispatch(e, ENV_EVENT_HELLO);
 }
 
@@ -185,8 +223,19 @@ static void on_vm_end(void *arg, const char *reason)
         guest_ended(e);
 }
 
-static const struct vm_link_cb vm_callbacks = {on_vm_state, on_vm_stream, on_vm_log, on_vm_console,
-                                               on_vm_end};
+static void on_vm_stats(void *arg, const struct vmctl_stats *stats)
+{
+    stats_vm_answered(arg, stats);
+}
+
+static const struct vm_link_cb vm_callbacks = {on_vm_state,   on_vm_stream, on_vm_log,
+                                               on_vm_console, on_vm_stats,  on_vm_end};
+
+static uint32_t boot_timeout_ms(const struct env *e)
+{
+    const struct manager_config *config = &e->manager->config;
+    return e->spec.kind == ENV_KIND_LINUX ? config->linux_boot_timeout_ms : config->boot_timeout_ms;
+}
 
 void run_attach(struct env *e)
 {
@@ -200,8 +249,10 @@ void run_attach(struct env *e)
     e->control_fd = -1;
     // Only for the first hello: a guest that lost its agent goes on running. And not over again after an
     // adoption.
-    if (e->started_ms != 0 && e->software[0] == '\0')
-        env_timer_in(e, e->manager->config.boot_timeout_ms);
+    if (e->started_ms != 0 && e->software[0] == '\0' && e->state == ENV_BOOTING)
+        env_timer_in(e, boot_timeout_ms(e));
+    if (e->software[0] != '\0')
+        e->agent_heard_ns = io_monotonic_ns(); // it has its time to connect anew
     vm_link_query(e->link); // what happened while nobody listened
 }
 
@@ -231,6 +282,8 @@ void run_shutdown(struct env *e)
     // Only once: a guest that says hello again while it is to end gains no time by it.
     if (e->stop_step != STOP_NONE)
         return;
+    if (e->stands_still && e->link)
+        vm_link_resume(e->link); // so that the guest can finish
     bool asked = e->grace_ms > 0 && e->session &&
                  session_shutdown(e->session, e->grace_ms, "stopped by an operator") == 0;
     if (asked) {
@@ -272,13 +325,52 @@ void run_kill(struct env *e)
 void run_give_up(struct env *e)
 {
     char text[128];
-    snprintf(text, sizeof text, "its agent did not say hello within %u ms of the start",
-             e->manager->config.boot_timeout_ms);
+    snprintf(text, sizeof text, "its agent did not say hello within %u ms of the start", boot_timeout_ms(e));
     break_off(e, "agent-timeout", text);
+}
+
+void run_resumed(struct env *e)
+{
+    e->agent_heard_ns = e->software[0] != '\0' ? io_monotonic_ns() : 0;
+    if (e->software[0] == '\0')
+        env_timer_in(e, boot_timeout_ms(e));
+    if (!e->session || session_resumed(e->session) == -ENOTCONN)
+        return; // the agent says hello anew
+    env_dispatch(e, ENV_EVENT_HELLO);
+}
+
+void run_follow_pause(struct env *e)
+{
+    bool moving = e->state == ENV_BOOTING || e->state == ENV_READY;
+    if (!e->link || e->asked_still != ASKED_NOTHING || (!moving && e->state != ENV_PAUSED))
+        return;
+    if (e->paused && moving && vm_link_pause(e->link) == 0)
+        e->asked_still = ASKED_PAUSE;
+    else if (!e->paused && e->state == ENV_PAUSED && vm_link_resume(e->link) == 0)
+        e->asked_still = ASKED_RESUME;
+}
+
+void run_watch(struct env *e, uint64_t now_ns)
+{
+    char text[128];
+    if (e->agent_heard_ns == 0 || e->spec.watchdog_s == 0 || e->stands_still ||
+        (e->state != ENV_READY && e->state != ENV_BOOTING))
+        return;
+    if (e->session && e->state == ENV_READY) {
+        uint64_t heard_ns = now_ns - session_silent_ms(e->session) * 1000000u;
+        if (heard_ns > e->agent_heard_ns)
+            e->agent_heard_ns = heard_ns;
+    }
+    if (now_ns - e->agent_heard_ns < e->spec.watchdog_s * 1000000000ull)
+        return;
+    snprintf(text, sizeof text, "its agent has said nothing for %u s, which is what its watchdog allows",
+             e->spec.watchdog_s);
+    break_off(e, "guest-hung", text);
 }
 
 void run_let_go(struct env *e)
 {
+    start_linux_cancel(e);
     streams_let_go(e);
     if (e->session)
         session_close(e->session);
@@ -293,6 +385,10 @@ void run_let_go(struct env *e)
 void run_release(struct env *e)
 {
     run_let_go(e);
+    stats_run_over(e);
+    e->stands_still = false;
+    e->asked_still = ASKED_NOTHING;
+    e->agent_heard_ns = 0;
     e->pid = 0;
     e->stop_step = STOP_NONE;
     e->grace_ms = GRACE_MS;
@@ -335,6 +431,8 @@ void run_exited(struct env *e, int32_t wait_status)
         event = ENV_EVENT_BROKE;
     } else if (e->overdue) {
         reason_set(&e->reason, "ended", "it did not finish within its grace and was ended");
+    } else if (e->outcome == OUTCOME_EXITED && e->stop_step == STOP_NONE) {
+        e->reason = e->outcome_reason; // powered-off, rebooted
     } else if (e->outcome == OUTCOME_NONE && e->stop_step < STOP_ASKED_MONITOR) {
         explain_silence(e, wait_status);
         event = ENV_EVENT_BROKE;

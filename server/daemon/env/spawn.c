@@ -10,13 +10,13 @@
 #include "env/logfile.h"
 #include "env/measure.h"
 
-// What one NIC of a cell may move each way: enough for any program, and not enough to keep a host's bridge
-// busy.
-#define CELL_NET_PACKETS_PER_S 100000u
-#define CELL_NET_BITS_PER_S    1000000000u
-// What a monitor needs beyond its guest's memory: its own heap, page tables, the kernel's share of KVM.
-#define MONITOR_BYTES (24u << 20)
-#define MONITOR_PIDS  16
+// What a monitor needs beyond its guest's memory: its own heap, the kernel's share of KVM, and of kind linux
+// for each vCPU its stack and state, for the memory its page tables twice over and KVM's notes on pages.
+#define MONITOR_BYTES    (24u << 20)
+#define VCPU_BYTES       (1u << 20)
+#define PAGE_TABLE_SHARE 128
+#define MONITOR_PIDS     16
+#define LINUX_PIDS       128 // vCPUs, and the threads that io_uring makes for files
 #define CELL_FDS      4 // of SPAWN: kernel, program, log[, archive]
 #define VIEW(s)       ((struct wire_view){(const uint8_t *)(s), strlen(s)})
 
@@ -32,24 +32,29 @@ static int open_image(struct env *e, const char *digest, const char *role, int *
     return 0;
 }
 
+int spawn_open_log(struct env *e, struct reason *ret_reason)
+{
+    const struct manager_config *config = &e->manager->config;
+    struct err err;
+    int fd = logfile_open(config->log_folder, e->tenant, e->name, config->log_capacity, &err);
+    if (fd == -ENOSPC || fd == -EDQUOT)
+        reason_set(ret_reason, "disk-full", "%s: make room under the state folder, then start it again",
+                   err.text);
+    else if (fd < 0)
+        reason_set(ret_reason, "log-unavailable", "%s", err.text);
+    return fd;
+}
+
 // Opens what SPAWN carries, in its order: kernel (borrowed), program, log[, archive].
 static int open_files(struct env *e, int fds[CELL_FDS], struct reason *reason)
 {
-    struct manager *m = e->manager;
-    struct err err;
     int rc = open_image(e, e->spec.program, "program", &fds[1], reason);
     if (rc == 0 && e->spec.archive)
         rc = open_image(e, e->spec.archive, "archive", &fds[3], reason);
     if (rc < 0)
         return rc;
-    int fd = logfile_open(m->config.log_folder, e->tenant, e->name, m->config.log_capacity, &err);
-    if (fd == -ENOSPC || fd == -EDQUOT)
-        reason_set(reason, "disk-full", "%s: make room under the state folder, then start it again",
-                   err.text);
-    else if (fd < 0)
-        reason_set(reason, "log-unavailable", "%s", err.text);
-    fds[2] = fd;
-    return fd < 0 ? fd : 0;
+    fds[2] = spawn_open_log(e, reason);
+    return fds[2] < 0 ? fds[2] : 0;
 }
 
 // KEY=value texts of the variables, to be freed one by one.
@@ -69,15 +74,16 @@ static int make_variables(const json_t *env, char *ret[VMCTL_ARGS_MAX], struct v
     return 0;
 }
 
-static void describe(struct env *e, struct vmctl_config *c)
+// guest: of kind linux.
+static void describe(struct env *e, const struct spawn_guest *guest, struct vmctl_config *c)
 {
     const struct manager_config *config = &e->manager->config;
     size_t i;
     json_t *arg;
     c->tenant = VIEW(e->tenant);
     c->name = VIEW(e->name);
-    c->kind = VMCTL_KIND_CELL;
-    c->n_vcpus = 1;
+    c->kind = guest ? VMCTL_KIND_LINUX : VMCTL_KIND_CELL;
+    c->n_vcpus = guest ? (uint8_t)e->spec.vcpus : 1;
     c->memory_mib = e->spec.memory_mib;
     ipam_mac(e->ipv4, c->mac);
     c->ipv4 = e->ipv4;
@@ -85,15 +91,22 @@ static void describe(struct env *e, struct vmctl_config *c)
     c->prefix = IPAM_PREFIX;
     c->log_bytes_per_s = config->log_bytes_per_s;
     c->log_burst_bytes = config->log_burst_bytes;
-    c->net_packets_per_s = CELL_NET_PACKETS_PER_S;
-    c->net_bits_per_s = CELL_NET_BITS_PER_S;
+    c->net_packets_per_s = e->spec.net_packets_per_s;
+    c->net_bits_per_s = e->spec.net_bits_per_s;
+    if (guest) {
+        c->cmdline = VIEW(guest->cmdline);
+        c->has_initrd = guest->has_initrd;
+        c->n_disks = (uint8_t)guest->n_disks;
+        memcpy(c->disks, guest->disks, guest->n_disks * sizeof guest->disks[0]);
+        return;
+    }
     c->args[c->n_args++] = VIEW(e->spec.argv0 ? e->spec.argv0 : e->name);
     json_array_foreach(e->spec.args, i, arg) c->args[c->n_args++] = VIEW(json_string_value(arg));
 }
 
 // The encoded configuration, the caller's to free; NULL: no memory, or (never, for specs are checked) too
 // long.
-static uint8_t *encode_config(struct env *e, size_t *ret_len)
+static uint8_t *encode_config(struct env *e, const struct spawn_guest *guest, size_t *ret_len)
 {
     _cleanup_free_ struct vmctl_config *c = calloc(1, sizeof *c);
     char *variables[VMCTL_ARGS_MAX] = {0};
@@ -101,7 +114,7 @@ static uint8_t *encode_config(struct env *e, size_t *ret_len)
     bool good = c && data && make_variables(e->spec.env, variables, c) == 0;
     if (good) {
         struct wire_writer w;
-        describe(e, c);
+        describe(e, guest, c);
         wire_writer_init(&w, data, VMCTL_CONFIG_MAX);
         vmctl_config_write(&w, c);
         good = !w.overflow;
@@ -125,18 +138,30 @@ static int request_network(struct env *e)
     return priv_link_request(m->priv, &up, NULL, 0);
 }
 
-static int request_machine(struct env *e, const int *fds, size_t n_fds)
+static uint64_t memory_max_bytes(const struct env_spec *spec)
+{
+    uint64_t guest = (uint64_t)spec->memory_mib << 20;
+    return spec->kind == ENV_KIND_CELL
+               ? guest + MONITOR_BYTES
+               : guest + MONITOR_BYTES + guest / PAGE_TABLE_SHARE + (uint64_t)spec->vcpus * VCPU_BYTES;
+}
+
+// guest: of kind linux.
+static int request_machine(struct env *e, const struct spawn_guest *guest, const int *fds, size_t n_fds)
 {
     size_t len;
-    _cleanup_free_ uint8_t *config = encode_config(e, &len);
+    _cleanup_free_ uint8_t *config = encode_config(e, guest, &len);
     if (!config)
         return -ENOMEM;
     struct privctl_message spawn = {
         .type = PRIVCTL_SPAWN,
         .spawn = {.vm = e->vm,
-                  .memory_max_bytes = ((uint64_t)e->spec.memory_mib << 20) + MONITOR_BYTES,
+                  .kind = guest ? PRIVCTL_KIND_LINUX : PRIVCTL_KIND_CELL,
+                  .memory_max_bytes = memory_max_bytes(&e->spec),
                   .cpu_weight = e->spec.cpu_weight,
-                  .pids_max = MONITOR_PIDS,
+                  // A CPU for each vCPU and one for the devices. A cell has no more than two threads.
+                  .cpu_percent = guest ? 100 * (e->spec.vcpus + 1) : 0,
+                  .pids_max = guest ? LINUX_PIDS : MONITOR_PIDS,
                   .net = (uint16_t)e->net,
                   .ipv4 = e->ipv4,
                   .vm_config = {config, len}}};
@@ -155,7 +180,7 @@ int spawn_request(struct env *e, struct reason *ret_reason)
         if (rc == 0)
             rc = request_network(e);
         if (rc == 0)
-            rc = request_machine(e, fds, fds[3] >= 0 ? 4 : 3);
+            rc = request_machine(e, NULL, fds, fds[3] >= 0 ? 4 : 3);
         if (rc < 0)
             reason_set(ret_reason, "spawn-refused", "the privileged helper cannot be asked: %s",
                        strerror(-rc));
@@ -164,4 +189,10 @@ int spawn_request(struct env *e, struct reason *ret_reason)
         if (fds[i] >= 0)
             close(fds[i]);
     return rc;
+}
+
+int spawn_linux(struct env *e, const struct spawn_guest *guest)
+{
+    int rc = request_network(e);
+    return rc < 0 ? rc : request_machine(e, guest, guest->fds, guest->n_fds);
 }

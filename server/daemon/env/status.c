@@ -24,6 +24,7 @@ void status_load(struct env *e, const json_t *status)
     e->has_exit_status = json_object_get(status, "exit_status") != NULL;
     e->exit_status = (int32_t)json_get_integer(status, "exit_status", 0);
     e->restarts = (uint32_t)json_get_integer(status, "restarts", 0);
+    e->reboots = (uint32_t)json_get_integer(status, "reboots", 0);
     e->since_ms = (uint64_t)json_get_integer(status, "since", 0);
     e->started_ms = (uint64_t)json_get_integer(status, "started", 0);
     e->generation_started = json_get_integer(status, "generation", 0);
@@ -48,6 +49,8 @@ static json_t *status_doc(const struct env *e)
                             json_pack("{s:s, s:s}", "code", e->reason.code, "text", e->reason.text));
     if (e->has_exit_status && !env_state_has_vm(e->state))
         json_object_set_new(doc, "exit_status", json_integer(e->exit_status));
+    if (e->reboots)
+        json_object_set_new(doc, "reboots", json_integer(e->reboots));
     if (e->started_ms)
         json_object_set_new(doc, "started", json_integer((json_int_t)e->started_ms));
     if (e->next_start_ms)

@@ -48,6 +48,8 @@ static void handle(struct vm_link *link, const struct vmctl_message *m, int *fd)
         link->cb.on_log(link->arg, m->log_total);
     else if (m->type == VMCTL_CONSOLE)
         link->cb.on_console(link->arg, take_fd(fd));
+    else if (m->type == VMCTL_STATS_IS && *fd < 0)
+        link->cb.on_stats(link->arg, &m->stats);
     else
         link_end(link, "envvm sent a message out of direction, or with the wrong descriptors");
 }
@@ -155,6 +157,21 @@ int vm_link_resize(struct vm_link *link, uint16_t columns, uint16_t rows)
 int vm_link_query(struct vm_link *link)
 {
     return send_simple(link, VMCTL_QUERY);
+}
+
+int vm_link_pause(struct vm_link *link)
+{
+    return send_simple(link, VMCTL_PAUSE);
+}
+
+int vm_link_resume(struct vm_link *link)
+{
+    return send_simple(link, VMCTL_RESUME);
+}
+
+int vm_link_stats(struct vm_link *link)
+{
+    return send_simple(link, VMCTL_STATS);
 }
 
 int vm_link_quit(struct vm_link *link)

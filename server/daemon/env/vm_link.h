@@ -18,6 +18,8 @@ struct vm_link_cb {
     void (*on_log)(void *arg, uint64_t total);
     // The console that was asked for; fd is the callee's, -1: there is none to have.
     void (*on_console)(void *arg, int fd);
+    // The answer to vm_link_stats().
+    void (*on_stats)(void *arg, const struct vmctl_stats *stats);
     // The other end is gone (reason NULL) or misbehaved. Nothing more comes; the link is still to be freed.
     void (*on_end)(void *arg, const char *reason);
 };
@@ -31,6 +33,11 @@ int vm_link_query(struct vm_link *link);
 int vm_link_console(struct vm_link *link);
 // The console's size. 0 or -errno.
 int vm_link_resize(struct vm_link *link, uint16_t columns, uint16_t rows);
+// The machine stands still, or goes on: on_state tells. 0 or -errno.
+int vm_link_pause(struct vm_link *link);
+int vm_link_resume(struct vm_link *link);
+// Asks for figures: on_stats comes. 0 or -errno.
+int vm_link_stats(struct vm_link *link);
 // Ends the virtual machine. 0 or -errno.
 int vm_link_quit(struct vm_link *link);
 // Serves what has already arrived: for when another source says that the process is gone, and its last words

@@ -177,11 +177,31 @@ static int check_nested(const json_t *v, const struct json_field *f, const char 
     return check_object(v, f->fields, f->n_fields, at, fault);
 }
 
+static int check_objects(const json_t *v, const struct json_field *f, const char *at,
+                         struct json_fault *fault)
+{
+    if (!json_is_array(v))
+        return fault_invalid(fault, at, "must be an array of objects");
+    int64_t n = (int64_t)json_array_size(v);
+    if (n < f->min || n > f->max)
+        return fault_invalid(fault, at, "must have %" PRId64 " to %" PRId64 " elements, has %" PRId64, f->min,
+                             f->max, n);
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < json_array_size(v); i++) {
+        char index[24], where[JSON_POINTER_CAP];
+        snprintf(index, sizeof index, "%zu", i);
+        pointer_join(where, at, index);
+        rc = check_object(json_array_get(v, i), f->fields, f->n_fields, where, fault);
+    }
+    return rc;
+}
+
 static int (*const check_by_kind[])(const json_t *, const struct json_field *, const char *,
                                     struct json_fault *) = {
     [JSON_FIELD_STRING] = check_string,   [JSON_FIELD_INTEGER] = check_integer,
     [JSON_FIELD_BOOLEAN] = check_boolean, [JSON_FIELD_OBJECT] = check_nested,
     [JSON_FIELD_STRINGS] = check_strings, [JSON_FIELD_MAP] = check_map,
+    [JSON_FIELD_OBJECTS] = check_objects,
 };
 
 static const struct json_field *field_find(const struct json_field *fields, size_t n_fields, const char *name)

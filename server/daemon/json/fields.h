@@ -20,6 +20,7 @@ enum json_field_kind {
     JSON_FIELD_OBJECT,  // `fields` says which members
     JSON_FIELD_STRINGS, // an array of min..max strings of at most each_max bytes
     JSON_FIELD_MAP,     // an object of at most max members, each a string of at most each_max bytes
+    JSON_FIELD_OBJECTS, // an array of min..max objects; `fields` says which members each has
 };
 
 struct json_field {
@@ -31,7 +32,7 @@ struct json_field {
     // Optional. Returns NULL, or a constant sentence that says what is wrong with the value (a STRING's text;
     // of STRINGS each text; of a MAP each value, its key in `key`, which is NULL otherwise).
     const char *(*check)(const char *key, const char *text, size_t len);
-    const struct json_field *fields; // OBJECT
+    const struct json_field *fields; // OBJECT, OBJECTS
     size_t n_fields;
 };
 

@@ -9,10 +9,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
-#include <linux/fs.h>
 #include <stdlib.h>
 #include <sys/file.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -109,19 +107,6 @@ static void close_raw(struct block_backend *backend)
 }
 
 static const struct block_ops ops = {.next = next, .done = done, .end = end, .close = close_raw};
-
-int64_t block_file_bytes(int fd)
-{
-    struct stat st;
-    uint64_t bytes;
-    if (fstat(fd, &st) < 0)
-        return -errno;
-    if (S_ISREG(st.st_mode))
-        return st.st_size;
-    if (!S_ISBLK(st.st_mode))
-        return -EINVAL;
-    return ioctl(fd, BLKGETSIZE64, &bytes) < 0 ? -errno : (int64_t)bytes;
-}
 
 int block_file_lock(int fd)
 {

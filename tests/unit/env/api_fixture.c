@@ -55,7 +55,9 @@ static void start_parts(struct daemon *d)
                                     .log_folder = d->logs,
                                     .pool = d->f->pool,
                                     .log_capacity = 8192,
-                                    .boot_timeout_ms = 1000};
+                                    .state_folder = d->f->dir,
+                                    .boot_timeout_ms = 1000,
+                                    .linux_boot_timeout_ms = 1000};
     struct manager_deps deps = {d->f->base, d->f->store, d->f->mutator, d->images, d->router};
     assert_int_equal(manager_new(&config, &deps, &d->manager, &err), 0);
 }

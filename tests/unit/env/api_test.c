@@ -137,6 +137,11 @@ static void what_requests_may_say_is_documented(void **state)
     const struct json_field *spec = member(doc_environment_new_fields, doc_environment_new_n, "spec");
     assert_documented("EnvironmentNew", doc_environment_new_fields, doc_environment_new_n);
     assert_documented("EnvironmentSpec", spec->fields, spec->n_fields);
+    const struct json_field *limits = member(spec->fields, spec->n_fields, "limits");
+    for (size_t i = 0; i < limits->n_fields; i++)
+        assert_documented("EnvironmentSpec", limits->fields[i].fields, limits->fields[i].n_fields);
+    const struct json_field *volumes = member(spec->fields, spec->n_fields, "volumes");
+    assert_documented("Volume", volumes->fields, volumes->n_fields);
     spec = member(doc_tenant_new_fields, doc_tenant_new_n, "spec");
     assert_documented("TenantNew", doc_tenant_new_fields, doc_tenant_new_n);
     const struct json_field *quota = member(spec->fields, spec->n_fields, "quota");

@@ -10,27 +10,29 @@ static const char *const action_letters[ENV_ACTION_COUNT] = {
     [ENV_ACTION_ERROR] = "error",   [ENV_ACTION_NONE] = "-",         [ENV_ACTION_SPAWN] = "spawn",
     [ENV_ACTION_ATTACH] = "attach", [ENV_ACTION_SHUTDOWN] = "shut",  [ENV_ACTION_ESCALATE] = "escal",
     [ENV_ACTION_KILL] = "kill",     [ENV_ACTION_GIVE_UP] = "giveup", [ENV_ACTION_RELEASE] = "release",
+    [ENV_ACTION_RESUMED] = "resumed",
 };
 
 // A row per state, a cell per event in the order of enum env_event: "action>next", or "" where it cannot
 // happen.
 //        start  stop  spawned  refused  hello  agent-gone  guest-ended  ended  broke  missing  adopted
-//        timeout
+//        timeout paused resumed
 static const char *const expected[ENV_STATE_COUNT][ENV_EVENT_COUNT] = {
-    [ENV_DEFINED] = {"spawn>starting", "->defined", "", "", "", "", "", "", "", "", "", ""},
+    [ENV_DEFINED] = {"spawn>starting", "->defined", "", "", "", "", "", "", "", "", "", "", "", ""},
     [ENV_STARTING] = {"", "->stopping", "attach>booting", "release>failed", "", "", "->stopping",
-                      "release>stopped", "release>failed", "spawn>starting", "attach>booting", ""},
+                      "release>stopped", "release>failed", "spawn>starting", "attach>booting", "", "", ""},
     [ENV_BOOTING] = {"", "shut>stopping", "", "", "->ready", "->booting", "->stopping", "release>stopped",
-                     "release>failed", "release>lost", "attach>booting", "giveup>stopping"},
+                     "release>failed", "release>lost", "attach>booting", "giveup>stopping", "->paused", "->booting"},
     [ENV_READY] = {"", "shut>stopping", "", "", "", "->booting", "->stopping", "release>stopped",
-                   "release>failed", "release>lost", "attach>booting", ""},
+                   "release>failed", "release>lost", "attach>booting", "", "->paused", "->ready"},
     [ENV_STOPPING] = {"", "->stopping", "kill>stopping", "release>stopped", "shut>stopping", "->stopping",
                       "->stopping", "release>stopped", "release>failed", "release>stopped", "kill>stopping",
-                      "escal>stopping"},
-    [ENV_STOPPED] = {"spawn>starting", "->stopped", "", "", "", "", "", "", "", "", "", ""},
-    [ENV_PAUSED] = {"", "", "", "", "", "", "", "", "", "", "", ""},
-    [ENV_FAILED] = {"spawn>starting", "->failed", "", "", "", "", "", "", "", "", "", ""},
-    [ENV_LOST] = {"spawn>starting", "->lost", "", "", "", "", "", "", "", "", "", ""},
+                      "escal>stopping", "->stopping", "->stopping"},
+    [ENV_STOPPED] = {"spawn>starting", "->stopped", "", "", "", "", "", "", "", "", "", "", "", ""},
+    [ENV_PAUSED] = {"", "shut>stopping", "", "", "->paused", "->paused", "->stopping", "release>stopped",
+                    "release>failed", "release>lost", "attach>paused", "", "->paused", "resumed>booting"},
+    [ENV_FAILED] = {"spawn>starting", "->failed", "", "", "", "", "", "", "", "", "", "", "", ""},
+    [ENV_LOST] = {"spawn>starting", "->lost", "", "", "", "", "", "", "", "", "", "", "", ""},
 };
 
 static void every_cell_is_as_designed(void **state)

@@ -59,6 +59,11 @@ static void on_console(void *arg, int fd)
     vm->stream_fd = fd;
 }
 
+static void on_stats(void *arg, const struct vmctl_stats *stats)
+{
+    note(arg, "stats %llu;", (unsigned long long)stats->cpu_ns);
+}
+
 static void on_end(void *arg, const char *reason)
 {
     note(arg, "end %s;", reason ? reason : "");
@@ -66,7 +71,7 @@ static void on_end(void *arg, const char *reason)
 
 static int setup(void **state)
 {
-    static const struct vm_link_cb cb = {on_state, on_stream, on_log, on_console, on_end};
+    static const struct vm_link_cb cb = {on_state, on_stream, on_log, on_console, on_stats, on_end};
     struct vm *vm = calloc(1, sizeof *vm);
     int fds[2];
     assert_non_null(vm);
