@@ -10,6 +10,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -92,7 +93,9 @@ struct virtio_device {
     enum virtio_state state;
     uint8_t status; // the register
     uint64_t driver_features;
-    uint32_t interrupt_status;
+    // Read and acknowledged without the lock: each interrupt does both, on a vCPU thread that must not wait
+    // for a round of the device's.
+    atomic_uint interrupt_status;
     uint32_t config_generation;
     bool reset_pending; // ops->reset is owed, on the I/O thread
     struct virtio_queue queues[VIRTIO_QUEUES_MAX];

@@ -42,7 +42,7 @@ void virtio_status_ring_doorbell(struct virtio_device *dev, unsigned queue)
 
 void virtio_status_interrupt(struct virtio_device *dev, uint32_t bits)
 {
-    dev->interrupt_status |= bits;
+    atomic_fetch_or(&dev->interrupt_status, bits);
     dev->machine.raise(dev->machine.arg);
 }
 
@@ -88,7 +88,7 @@ static bool reset(struct virtio_device *dev, const char *why)
         dev->queues[i].config = (struct ring_config){0};
     dev->status = 0;
     dev->driver_features = 0;
-    dev->interrupt_status = 0;
+    atomic_store(&dev->interrupt_status, 0);
     dev->reset_pending = true;
     virtio_status_ring_doorbell(dev, 0);
     return true;

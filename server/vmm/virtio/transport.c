@@ -1,6 +1,6 @@
 // Owns what a driver can do to a device through a transport's registers. Called by mmio.c on vCPU threads:
-// every function takes the lock, touches only struct virtio_device, and leaves the device's own code to the
-// I/O thread.
+// every function takes the lock (but for the interrupt status), touches only struct virtio_device, and leaves
+// the device's own code to the I/O thread.
 #include "virtio/transport.h"
 
 #include <linux/virtio_config.h>
@@ -119,17 +119,12 @@ uint8_t virtio_device_status(struct virtio_device *dev)
 
 uint32_t virtio_device_interrupt_status(struct virtio_device *dev)
 {
-    pthread_mutex_lock(&dev->lock);
-    uint32_t status = dev->interrupt_status;
-    pthread_mutex_unlock(&dev->lock);
-    return status;
+    return atomic_load(&dev->interrupt_status);
 }
 
 void virtio_device_acknowledge(struct virtio_device *dev, uint32_t bits)
 {
-    pthread_mutex_lock(&dev->lock);
-    dev->interrupt_status &= ~bits;
-    pthread_mutex_unlock(&dev->lock);
+    atomic_fetch_and(&dev->interrupt_status, ~bits);
 }
 
 uint32_t virtio_device_generation(struct virtio_device *dev)
