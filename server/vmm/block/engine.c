@@ -172,12 +172,14 @@ static void completed(struct block_engine *e, struct block_task *task, int res)
         list_push(&e->ready, task);
 }
 
-static bool reap(struct block_engine *e)
+// The first of a pump clears the event descriptor in any case; the others only for what came meanwhile.
+static bool reap(struct block_engine *e, bool is_first)
 {
     struct io_uring_cqe *cqe;
     eventfd_t events;
     bool any = false;
-    (void)eventfd_read(e->event_fd, &events);
+    if (is_first || io_uring_cq_ready(&e->ring) > 0)
+        (void)eventfd_read(e->event_fd, &events);
     // Never more than have been submitted: a task that ends here starts anew with the next submission.
     while (io_uring_peek_cqe(&e->ring, &cqe) == 0) {
         struct block_task *task = io_uring_cqe_get_data(cqe);
@@ -198,7 +200,7 @@ bool engine_pump(struct block_engine *e)
             full = !advance(e, task);
         if (io_uring_sq_ready(&e->ring) > 0)
             (void)io_uring_submit(&e->ring); // what it does not take stays in the ring
-        if (!reap(e) && (full || !e->ready.first))
+        if (!reap(e, turn == 0) && (full || !e->ready.first))
             return io_uring_sq_ready(&e->ring) > 0;
     }
     (void)eventfd_write(e->event_fd, 1); // the rest comes in a later round
