@@ -22,12 +22,15 @@ struct loop_source {
     int fd;               // -1: a timer
     uint64_t deadline_ns; // timers: 0 = disarmed
     bool paused;          // not in the epoll set: events 0 there would still report a hang-up, over and over
+    uint32_t events;      // wanted, also while held
+    bool awake;           // loop_hold() leaves it alone
     bool removed;         // freed when the round ends: events of this round may still name it
 };
 
 struct loop {
     int epoll_fd;
     bool stopping;
+    bool held;
     bool garbage; // some source is marked removed
     struct loop_source *fds;
     struct loop_source *timers;
@@ -93,10 +96,12 @@ struct loop_source *loop_add(struct loop *loop, int fd, uint32_t events, loop_cb
     return s;
 }
 
-int loop_modify(struct loop_source *source, uint32_t events)
+// Brings the epoll set in line with what is wanted.
+static int apply(struct loop_source *source)
 {
-    struct epoll_event ev = {.events = events, .data.ptr = source};
-    bool pause = events == 0;
+    const bool held = source->loop->held && !source->awake;
+    struct epoll_event ev = {.events = held ? 0 : source->events, .data.ptr = source};
+    bool pause = ev.events == 0;
     if (pause && source->paused)
         return 0;
     int op = pause ? EPOLL_CTL_DEL : source->paused ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
@@ -104,6 +109,45 @@ int loop_modify(struct loop_source *source, uint32_t events)
         return -errno;
     source->paused = pause;
     return 0;
+}
+
+int loop_modify(struct loop_source *source, uint32_t events)
+{
+    const uint32_t before = source->events;
+    source->events = events;
+    int rc = apply(source);
+    if (rc < 0)
+        source->events = before;
+    return rc;
+}
+
+static void set_held(struct loop *loop, bool held)
+{
+    loop->held = held;
+    // Fails only without memory to add a descriptor back: its source stays silent then.
+    for (struct loop_source *s = loop->fds; s; s = s->next)
+        if (!s->removed)
+            (void)apply(s);
+}
+
+void loop_hold(struct loop *loop)
+{
+    set_held(loop, true);
+}
+
+void loop_release(struct loop *loop)
+{
+    set_held(loop, false);
+}
+
+void loop_keep_awake(struct loop_source *source)
+{
+    source->awake = true;
+}
+
+static bool timer_armed(const struct loop_source *t)
+{
+    return t->deadline_ns && !t->removed && (t->awake || !t->loop->held);
 }
 
 void loop_remove(struct loop_source *source)
@@ -154,7 +198,7 @@ static const struct timespec *next_timeout(const struct loop *loop, struct times
 {
     uint64_t first = UINT64_MAX;
     for (const struct loop_source *t = loop->timers; t; t = t->next)
-        if (t->deadline_ns && t->deadline_ns < first)
+        if (timer_armed(t) && t->deadline_ns < first)
             first = t->deadline_ns;
     if (first == UINT64_MAX)
         return NULL;
@@ -169,7 +213,7 @@ static void fire_timers(struct loop *loop)
 {
     uint64_t now = 0;
     for (struct loop_source *t = loop->timers; t; t = t->next) {
-        if (!t->deadline_ns || t->removed)
+        if (!timer_armed(t))
             continue;
         if (now == 0)
             now = io_monotonic_ns();
@@ -209,7 +253,7 @@ int loop_run(struct loop *loop)
             return -errno;
         for (int i = 0; i < n; i++) {
             struct loop_source *s = events[i].data.ptr;
-            if (!s->removed)
+            if (!s->removed && !(loop->held && !s->awake))
                 s->cb(s->arg, events[i].events);
         }
         fire_timers(loop);

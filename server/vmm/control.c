@@ -15,15 +15,23 @@
 
 int control_init(struct control *c, int fd, struct err *err)
 {
-    *c = (struct control){.fd = fd};
+    *c = (struct control){.fd = fd, .console_fd = -1};
     const int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
         return err_errno(err, -errno, "make the control socket non-blocking");
     return 0;
 }
 
+static void drop_console(struct control *c)
+{
+    if (c->console_due && c->console_fd >= 0)
+        close(c->console_fd);
+    c->console_due = false;
+}
+
 void control_done(struct control *c)
 {
+    drop_console(c);
     for (; c->n_streams > 0; c->n_streams--) {
         close(c->streams[c->first_stream].fd);
         c->first_stream = (c->first_stream + 1) % CONTROL_STREAMS_MAX;
@@ -92,11 +100,33 @@ static int send_streams(struct control *c)
     return 0;
 }
 
+static int send_stats(struct control *c)
+{
+    if (!c->stats_due)
+        return 0;
+    struct vmctl_message m = {.type = VMCTL_STATS_IS};
+    c->ops->stats(c->arg, &m.stats);
+    if (send_message(c, &m, -1) < 0)
+        return -EAGAIN;
+    c->stats_due = false;
+    return 0;
+}
+
+static int send_console(struct control *c)
+{
+    const struct vmctl_message m = {.type = VMCTL_CONSOLE};
+    if (c->console_due && send_message(c, &m, c->console_fd) < 0)
+        return -EAGAIN;
+    drop_console(c);
+    return 0;
+}
+
 // Sends what can be sent, and asks for EPOLLOUT when something stays. The log goes before the state: whoever
 // learns that a guest has ended knows its whole log.
 static void flush(struct control *c)
 {
-    const bool all_sent = send_log(c) == 0 && send_state(c) == 0 && send_streams(c) == 0;
+    const bool all_sent = send_log(c) == 0 && send_state(c) == 0 && send_streams(c) == 0 &&
+                          send_stats(c) == 0 && send_console(c) == 0;
     if (c->source)
         loop_modify(c->source, EPOLLIN | (all_sent ? 0 : EPOLLOUT));
 }
@@ -138,20 +168,73 @@ void control_finish(struct control *c, int timeout_ms)
     }
 }
 
-static void handle_query(struct control *c)
+static void handle_query(struct control *c, const struct vmctl_message *m)
 {
+    (void)m;
     c->state_due = true;
     c->log_due = true;
-    flush(c);
 }
+
+static void handle_quit(struct control *c, const struct vmctl_message *m)
+{
+    (void)m;
+    c->ops->quit(c->arg);
+}
+
+static void handle_pause(struct control *c, const struct vmctl_message *m)
+{
+    (void)m;
+    if (c->ops->pause)
+        c->ops->pause(c->arg);
+}
+
+static void handle_resume(struct control *c, const struct vmctl_message *m)
+{
+    (void)m;
+    if (c->ops->resume)
+        c->ops->resume(c->arg);
+}
+
+static void handle_console(struct control *c, const struct vmctl_message *m)
+{
+    (void)m;
+    drop_console(c);
+    const int fd = c->ops->console ? c->ops->console(c->arg) : -1;
+    c->console_fd = fd >= 0 ? fd : -1;
+    c->console_due = true;
+}
+
+static void handle_resize(struct control *c, const struct vmctl_message *m)
+{
+    if (c->ops->resize)
+        c->ops->resize(c->arg, m->resize.columns, m->resize.rows);
+}
+
+static void handle_balloon(struct control *c, const struct vmctl_message *m)
+{
+    if (c->ops->balloon)
+        c->ops->balloon(c->arg, m->balloon_target_mib);
+}
+
+static void handle_stats(struct control *c, const struct vmctl_message *m)
+{
+    (void)m;
+    c->stats_due = c->ops->stats;
+}
+
+static void (*const handlers[VMCTL_TYPE_COUNT])(struct control *c, const struct vmctl_message *m) = {
+    [VMCTL_QUERY] = handle_query,     [VMCTL_QUIT] = handle_quit,       [VMCTL_PAUSE] = handle_pause,
+    [VMCTL_RESUME] = handle_resume,   [VMCTL_CONSOLE] = handle_console, [VMCTL_RESIZE] = handle_resize,
+    [VMCTL_BALLOON] = handle_balloon, [VMCTL_STATS] = handle_stats,
+};
 
 // One datagram. False when the socket has nothing more, or nobody is there any more.
 static bool receive_one(struct control *c)
 {
-    uint8_t untrusted_data[64];
+    uint8_t data[64];
     size_t n_fds = 0;
     int no_fds[1];
-    ssize_t n = io_recv_fds(c->fd, untrusted_data, sizeof untrusted_data, no_fds, &n_fds);
+    ssize_t n = io_recv_fds(c->fd, data, sizeof data, no_fds, &n_fds);
     if (n == -EAGAIN)
         return false;
     if (n == -EMSGSIZE)
@@ -161,11 +244,10 @@ static bool receive_one(struct control *c)
         c->ops->quit(c->arg);
         return false;
     }
-    const enum vmctl_type type = vmctl_type_of(untrusted_data, (size_t)n);
-    if (type == VMCTL_QUERY)
-        handle_query(c);
-    else if (type == VMCTL_QUIT)
-        c->ops->quit(c->arg);
+    struct vmctl_message m;
+    struct wire_error wrong;
+    if (vmctl_read(data, (size_t)n, &m, &wrong) && handlers[m.type])
+        handlers[m.type](c, &m);
     return true;
 }
 
@@ -187,5 +269,8 @@ int control_watch(struct control *c, struct loop *loop, const struct control_ops
     c->ops = ops;
     c->arg = arg;
     c->source = loop_add(loop, c->fd, EPOLLIN, on_control, c);
-    return c->source ? 0 : -errno;
+    if (!c->source)
+        return -errno;
+    loop_keep_awake(c->source); // how else would a resume be heard
+    return 0;
 }

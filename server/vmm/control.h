@@ -1,6 +1,6 @@
-// The control socket (proto/vmctl.h): states, streams and log hints out; queries and QUIT in. I/O thread
-// only. Never blocks: the newest state and log size are kept until they can be sent, streams are queued up to
-// a limit.
+// The control socket (proto/vmctl.h): states, streams, log hints, consoles and figures out; orders in. I/O
+// thread only. Never blocks: the newest state and log size are kept until they can be sent, streams are
+// queued up to a limit.
 #pragma once
 
 #include <stdbool.h>
@@ -18,8 +18,15 @@ struct control_stream {
     int fd;
 };
 
+// What envd asks for. Each may be NULL, but quit.
 struct control_ops {
     void (*quit)(void *arg); // QUIT, or nobody holds the other end any more
+    void (*pause)(void *arg);
+    void (*resume)(void *arg);
+    int (*console)(void *arg); // a descriptor, control's from now on, or -errno
+    void (*resize)(void *arg, uint16_t columns, uint16_t rows);
+    void (*balloon)(void *arg, uint32_t target_mib);
+    void (*stats)(void *arg, struct vmctl_stats *ret);
 };
 
 struct control {
@@ -29,7 +36,8 @@ struct control {
     void *arg;
     struct outcome state; // as last set; also used for BOOTING and RUNNING
     uint64_t log_total;
-    bool state_due, log_due;
+    bool state_due, log_due, stats_due, console_due;
+    int console_fd;                                     // while console_due; -1: there is none to have
     bool gone;                                          // the other end is closed
     struct control_stream streams[CONTROL_STREAMS_MAX]; // a ring, oldest at first_stream
     size_t first_stream, n_streams;

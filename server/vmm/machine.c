@@ -12,6 +12,7 @@
 
 #include "common/checked.h"
 #include "common/io.h"
+#include "console_attach.h"
 #include "machine_kind.h"
 #include "proto/agent.h"
 
@@ -56,6 +57,7 @@ void machine_log(struct machine *m, const uint8_t *untrusted_data, size_t len)
 {
     if (m->kind->on_output)
         m->kind->on_output(m, untrusted_data, len);
+    console_attach_output(m->attach, untrusted_data, len);
     guest_log_write(&m->log, untrusted_data, len, io_monotonic_ns());
     schedule_flush(m);
 }
@@ -95,6 +97,12 @@ static void on_quit(void *arg)
     loop_stop(m->loop);
 }
 
+static void say_state(struct machine *m, enum vmctl_state state)
+{
+    const struct outcome o = {.state = state};
+    control_set_state(m->control, &o);
+}
+
 static void on_wake(void *arg, uint32_t events)
 {
     (void)events;
@@ -103,10 +111,83 @@ static void on_wake(void *arg, uint32_t events)
     if (read(m->wake_fd, &count, sizeof count) < 0)
         return;
     const struct outcome *o = m->kind->on_wake(m);
-    if (!o)
+    if (o) {
+        m->outcome = *o;
+        loop_stop(m->loop);
+    } else if (m->pause == MACHINE_PAUSES && m->kind->is_held(m)) {
+        m->pause = MACHINE_PAUSED;
+        say_state(m, VMCTL_PAUSED);
+    }
+}
+
+// ---- orders ----
+
+// Devices first: what they have for the guest waits for the resume. I/O that is with the kernel already goes
+// on.
+static void on_pause(void *arg)
+{
+    struct machine *m = arg;
+    if (m->pause == MACHINE_PAUSED)
+        say_state(m, VMCTL_PAUSED);
+    if (m->pause != MACHINE_RUNS)
         return;
-    m->outcome = *o;
-    loop_stop(m->loop);
+    m->pause = MACHINE_PAUSES;
+    loop_hold(m->loop);
+    m->kind->hold(m);
+}
+
+static void on_resume(void *arg)
+{
+    struct machine *m = arg;
+    if (m->pause != MACHINE_RUNS) {
+        m->pause = MACHINE_RUNS;
+        m->kind->release(m);
+        loop_release(m->loop);
+    }
+    say_state(m, VMCTL_RUNNING);
+}
+
+static int on_console(void *arg)
+{
+    struct machine *m = arg;
+    struct err err;
+    int fd = -1;
+    int rc = m->attach ? 0 : console_attach_new(&m->attach, m->loop, m->console, &err);
+    if (rc == 0)
+        rc = console_attach_open(m->attach, &fd, &err);
+    return rc < 0 ? rc : fd;
+}
+
+static void on_resize(void *arg, uint16_t columns, uint16_t rows)
+{
+    struct machine *m = arg;
+    virtio_console_resize(m->console, columns, rows);
+}
+
+static void on_balloon(void *arg, uint32_t target_mib)
+{
+    struct machine *m = arg;
+    if (m->kind->balloon)
+        m->kind->balloon(m, target_mib);
+}
+
+static void on_stats(void *arg, struct vmctl_stats *ret)
+{
+    struct machine *m = arg;
+    const struct virtio_net_counters net = virtio_net_counters(m->net);
+    *ret = (struct vmctl_stats){
+        .cpu_ns = m->kind->cpu_ns(m),
+        .rss_bytes = guest_memory_resident(&m->mem, &m->residency, io_monotonic_ns()),
+        .guest_memory_bytes = m->mem.size_bytes + m->mem.high_bytes,
+        .net_rx_bytes = net.to_guest_bytes,
+        .net_rx_packets = net.to_guest_frames,
+        .net_rx_dropped = net.to_guest_dropped,
+        .net_tx_bytes = net.from_guest_bytes,
+        .net_tx_packets = net.from_guest_frames,
+        .net_tx_dropped = net.from_guest_dropped,
+    };
+    if (m->kind->add_stats)
+        m->kind->add_stats(m, ret);
 }
 
 // ---- making it ----
@@ -121,6 +202,8 @@ static int make_loop(struct machine *m, struct err *err)
     m->wake_source = loop_add(m->loop, m->wake_fd, EPOLLIN, on_wake, m);
     if (!m->flush_timer || !m->wake_source)
         return err_errno(err, -errno, "make the event loop");
+    loop_keep_awake(m->flush_timer);
+    loop_keep_awake(m->wake_source);
     return 0;
 }
 
@@ -180,10 +263,8 @@ static int make_net(struct machine *m, const struct virtio_machine *vm, struct e
 {
     const struct virtio_net_rate rate = {.packets_per_s = m->config->vm.net_packets_per_s,
                                          .bits_per_s = m->config->vm.net_bits_per_s};
-    struct virtio_net_options net = {.tap_fd = m->config->tap_fd,
-                                     .offloads = m->config->vm.kind == VMCTL_KIND_LINUX, // cells have no use
-                                     .to_guest = rate,
-                                     .from_guest = rate};
+    struct virtio_net_options net = {
+        .tap_fd = m->config->tap_fd, .offloads = m->kind->offloads, .to_guest = rate, .from_guest = rate};
     memcpy(net.mac, m->config->vm.mac, sizeof net.mac);
     // Access mode is ignored here: the only thing that changes is that nothing blocks.
     if (fcntl(m->config->tap_fd, F_SETFL, O_NONBLOCK) < 0)
@@ -224,12 +305,17 @@ int machine_load(struct machine *m, enum vmctl_cause *ret_cause, struct err *err
 
 int machine_run(struct machine *m, struct err *err)
 {
-    static const struct control_ops control_ops = {.quit = on_quit};
+    static const struct control_ops control_ops = {.quit = on_quit,
+                                                   .pause = on_pause,
+                                                   .resume = on_resume,
+                                                   .console = on_console,
+                                                   .resize = on_resize,
+                                                   .balloon = on_balloon,
+                                                   .stats = on_stats};
     int rc = m->kind->start(m, err);
     if (rc < 0)
         return rc;
-    const struct outcome running = {.state = VMCTL_RUNNING};
-    control_set_state(m->control, &running);
+    say_state(m, VMCTL_RUNNING);
     rc = control_watch(m->control, m->loop, &control_ops, m);
     if (rc == 0)
         rc = loop_run(m->loop);
@@ -248,6 +334,7 @@ void machine_done(struct machine *m)
     if (!m->kind)
         return;
     m->kind->stop(m);
+    console_attach_free(m->attach);
     virtio_console_free(m->console);
     virtio_vsock_free(m->vsock);
     virtio_net_free(m->net);

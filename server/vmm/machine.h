@@ -17,11 +17,14 @@
 #include "virtio/rng.h"
 #include "virtio/vsock.h"
 
-#define MACHINE_DEVICES   4u // of every machine
-#define MACHINE_SLOTS_MAX (MACHINE_DEVICES + VMCTL_DISKS_MAX)
+#define MACHINE_DEVICES   4u                                       // of every machine
+#define MACHINE_SLOTS_MAX (MACHINE_DEVICES + 1u + VMCTL_DISKS_MAX) // a balloon, disks
 
+struct console_attach;
 struct machine;
 struct machine_kind;
+
+enum machine_pause { MACHINE_RUNS, MACHINE_PAUSES, MACHINE_PAUSED };
 
 // Where a device is plugged in.
 struct machine_slot {
@@ -43,12 +46,15 @@ struct machine {
     int wake_fd; // vCPU threads write it
     pthread_t io_thread;
     struct virtio_console *console;
+    struct console_attach *attach; // NULL: nobody has asked for the live console yet
     struct virtio_vsock *vsock;
     struct virtio_net *net;
     struct virtio_rng *rng;
     struct machine_slot slots[MACHINE_SLOTS_MAX]; // the first MACHINE_DEVICES in the order above
     struct virtio_mmio mmio[MACHINE_SLOTS_MAX];
     size_t n_slots;
+    enum machine_pause pause;
+    struct memory_residency residency;
     struct outcome outcome;
     struct machine_cell cell;
     struct machine_linux guest_linux;

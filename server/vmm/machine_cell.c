@@ -156,6 +156,26 @@ static void drain(struct machine *m)
     virtio_console_drain(m->console);
 }
 
+static void hold(struct machine *m)
+{
+    vcpu_hold(&m->cell.vcpu);
+}
+
+static void release(struct machine *m)
+{
+    vcpu_release(&m->cell.vcpu);
+}
+
+static bool is_held(struct machine *m)
+{
+    return vcpu_is_held(&m->cell.vcpu);
+}
+
+static uint64_t cpu_ns(struct machine *m)
+{
+    return vcpu_thread_cpu_ns(&m->cell.vcpu.thread);
+}
+
 static void stop(struct machine *m)
 {
     vcpu_stop(&m->cell.vcpu);
@@ -175,6 +195,10 @@ const struct machine_kind machine_kind_cell = {
     .raise = raise_guest,
     .on_wake = on_wake,
     .drain = drain,
+    .hold = hold,
+    .release = release,
+    .is_held = is_held,
+    .cpu_ns = cpu_ns,
     .stop = stop,
     .done = done,
 };

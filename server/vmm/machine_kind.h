@@ -6,6 +6,7 @@
 
 struct machine_kind {
     enum guest_memory_pages pages;
+    bool offloads; // its NIC's driver knows checksums and segmentation
     // Makes the VM on m->mem.
     int (*make_vm)(struct machine *m, struct err *err);
     // Plugs the devices in, fills memory and sets registers.
@@ -19,7 +20,14 @@ struct machine_kind {
     void (*on_output)(struct machine *m, const uint8_t *untrusted_data, size_t len);
     // The guest ended: the last of what it wrote.
     void (*drain)(struct machine *m);
-    void (*stop)(struct machine *m); // ends the vCPU threads
+    // The guest stands still until it is released: wake_fd is written, and is_held() says so then.
+    void (*hold)(struct machine *m);
+    void (*release)(struct machine *m);
+    bool (*is_held)(struct machine *m);
+    uint64_t (*cpu_ns)(struct machine *m);                           // of the vCPUs
+    void (*add_stats)(struct machine *m, struct vmctl_stats *stats); // of its own devices. May be NULL
+    void (*balloon)(struct machine *m, uint32_t target_mib);         // may be NULL
+    void (*stop)(struct machine *m);                                 // ends the vCPU threads
     void (*done)(struct machine *m); // closes what make_vm and load made; also when they failed or never ran
 };
 

@@ -13,6 +13,7 @@
 #include "boot/linux_layout.h"
 #include "common/io.h"
 #include "machine_kind.h"
+#include "virtio/balloon.h"
 
 #define PANIC_AGE_NS 60000000000ull // a restart that comes later is none of a panic's
 #define OUTPUT_CHUNK 1024u
@@ -106,6 +107,15 @@ static int make_disk(struct machine *m, size_t i, struct err *err)
     return 0;
 }
 
+static int make_balloon(struct machine *m, struct err *err)
+{
+    const struct virtio_machine vm = machine_for_device(m, m->n_slots);
+    int rc = virtio_balloon_new(&m->guest_linux.balloon, &vm, err);
+    if (rc == 0)
+        machine_slot_add(m, virtio_balloon_device(m->guest_linux.balloon));
+    return rc;
+}
+
 static uint64_t window_of(size_t slot)
 {
     return LINUX_MMIO_GPA + slot * LINUX_MMIO_STRIDE;
@@ -153,6 +163,8 @@ static int load(struct machine *m, enum vmctl_cause *ret_cause, struct err *err)
     *ret_cause = VMCTL_CAUSE_CONFIG;
     for (size_t i = 0; rc == 0 && i < m->config->vm.n_disks; i++)
         rc = make_disk(m, i, err);
+    if (rc == 0)
+        rc = make_balloon(m, err);
     if (rc < 0)
         return rc;
     *ret_cause = VMCTL_CAUSE_KVM;
@@ -188,6 +200,47 @@ static int start(struct machine *m, struct err *err)
     return rc < 0 ? rc : linux_vcpus_start(&l->vcpus, err);
 }
 
+static void hold(struct machine *m)
+{
+    linux_vcpus_hold(&m->guest_linux.vcpus);
+}
+
+static void release(struct machine *m)
+{
+    linux_vcpus_release(&m->guest_linux.vcpus);
+}
+
+static bool is_held(struct machine *m)
+{
+    return linux_vcpus_held(&m->guest_linux.vcpus);
+}
+
+static uint64_t cpu_ns(struct machine *m)
+{
+    return linux_vcpus_cpu_ns(&m->guest_linux.vcpus);
+}
+
+static void add_stats(struct machine *m, struct vmctl_stats *stats)
+{
+    const struct machine_linux *l = &m->guest_linux;
+    stats->balloon_bytes = virtio_balloon_counts(l->balloon).inflated_bytes;
+    for (size_t i = 0; i < m->config->vm.n_disks; i++) {
+        const struct virtio_blk_counters c = virtio_blk_counters(l->disks[i]);
+        stats->disk_reads += c.reads;
+        stats->disk_writes += c.writes;
+        stats->disk_read_bytes += c.read_bytes;
+        stats->disk_write_bytes += c.written_bytes;
+        stats->disk_flushes += c.flushes;
+    }
+}
+
+static void balloon(struct machine *m, uint32_t target_mib)
+{
+    const uint32_t memory_mib = m->config->vm.memory_mib;
+    const uint64_t mib = target_mib < memory_mib ? memory_mib - target_mib : 0;
+    virtio_balloon_set_target(m->guest_linux.balloon, (uint32_t)((mib << 20) / VIRTIO_BALLOON_PAGE_BYTES));
+}
+
 static void stop(struct machine *m)
 {
     linux_vcpus_stop(&m->guest_linux.vcpus);
@@ -196,6 +249,7 @@ static void stop(struct machine *m)
 static void done(struct machine *m)
 {
     struct machine_linux *l = &m->guest_linux;
+    virtio_balloon_free(l->balloon);
     for (size_t i = 0; i < VMCTL_DISKS_MAX; i++) {
         virtio_blk_free(l->disks[i]);
         block_close(l->backends[i]);
@@ -210,6 +264,7 @@ static void done(struct machine *m)
 
 const struct machine_kind machine_kind_linux = {
     .pages = GUEST_MEMORY_HUGE_PAGES,
+    .offloads = true,
     .make_vm = make_vm,
     .load = load,
     .start = start,
@@ -217,6 +272,12 @@ const struct machine_kind machine_kind_linux = {
     .on_wake = on_wake,
     .on_output = on_output,
     .drain = drain,
+    .hold = hold,
+    .release = release,
+    .is_held = is_held,
+    .cpu_ns = cpu_ns,
+    .add_stats = add_stats,
+    .balloon = balloon,
     .stop = stop,
     .done = done,
 };

@@ -9,6 +9,7 @@
 #include "proto/vmctl.h"
 
 struct block_backend;
+struct virtio_balloon;
 struct virtio_blk;
 
 struct machine_linux {
@@ -18,5 +19,6 @@ struct machine_linux {
     struct panic_watch panic;
     struct block_backend *backends[VMCTL_DISKS_MAX];
     struct virtio_blk *disks[VMCTL_DISKS_MAX];
+    struct virtio_balloon *balloon;
     int serial_irq_fd; // 0: none yet
 };

@@ -114,6 +114,7 @@ static const struct rule rules[] = {
     {SYS_munmap, RUN, BOTH, ANY, 0, 0, 0},               // thread stack, malloc, the end
     {SYS_brk, RUN, BOTH, ANY, 0, 0, 0},                  // malloc
     {SYS_madvise, RUN, BOTH, ANY, 0, 0, 0},              // a thread's end, malloc, what a guest gives back
+    {SYS_mincore, RUN, BOTH, ANY, 0, 0, 0},              // figures: how much of the guest's memory is there
     {SYS_rt_sigaction, RUN, BOTH, ANY, 0, 0, 0},         // kick signal
     {SYS_rt_sigprocmask, RUN, BOTH, ANY, 0, 0, 0},       // kick signal, thread start and end
     {SYS_rt_sigreturn, RUN, BOTH, ANY, 0, 0, 0},         // kick signal

@@ -131,7 +131,7 @@ struct vmctl_config {
 
 struct vmctl_stats {
     uint64_t cpu_ns; // of the vCPU threads
-    uint64_t rss_bytes; // of envvm
+    uint64_t rss_bytes; // of the guest's memory: what the host has given so far
     uint64_t guest_memory_bytes, balloon_bytes;
     uint64_t net_rx_bytes, net_rx_packets, net_rx_dropped; // to the guest
     uint64_t net_tx_bytes, net_tx_packets, net_tx_dropped;

@@ -18,6 +18,8 @@
 //     -e KEY=VALUE     environment
 //     --agent PROGRAM  serve the guest's vsock connections: a process each, the stream is its stdin
 //     --stream-echo    echo what comes on the guest's vsock connections (default: close them)
+//     --orders MS:ORDER,…  sends orders at these times: pause, resume, stats,
+//                      console, balloon=MIB
 //     -v               tell states, streams and times on stderr
 #include <arpa/inet.h>
 #include <errno.h>
@@ -54,6 +56,7 @@ struct run {
     struct disk disks[VMCTL_DISKS_MAX];
     const char *envvm, *kernel, *program, *archive, *tap, *agent;
     struct vmctl_config config;
+    char *orders; // what is left of them
     bool echo, verbose;
     int control, log;
     uint64_t shown; // bytes of the log already printed
@@ -102,29 +105,21 @@ enum {
     OPT_CPUS,
     OPT_CMDLINE,
     OPT_DISK,
-    OPT_OVERLAY
+    OPT_OVERLAY,
+    OPT_ORDERS
 };
 
 static const struct option options[] = {
-    {"envvm", 1, NULL, OPT_ENVVM},
-    {"kernel", 1, NULL, OPT_KERNEL},
-    {"program", 1, NULL, OPT_PROGRAM},
-    {"archive", 1, NULL, OPT_ARCHIVE},
-    {"memory", 1, NULL, OPT_MEMORY},
-    {"rate", 1, NULL, OPT_RATE},
-    {"tap", 1, NULL, OPT_TAP},
-    {"ip", 1, NULL, OPT_IP},
-    {"gateway", 1, NULL, OPT_GATEWAY},
-    {"mac", 1, NULL, OPT_MAC},
-    {"stream-echo", 0, NULL, OPT_ECHO},
-    {"agent", 1, NULL, OPT_AGENT},
-    {"linux", 0, NULL, OPT_LINUX},
-    {"initrd", 1, NULL, OPT_INITRD},
-    {"cpus", 1, NULL, OPT_CPUS},
-    {"cmdline", 1, NULL, OPT_CMDLINE},
-    {"disk", 1, NULL, OPT_DISK},
-    {"overlay", 1, NULL, OPT_OVERLAY},
-    {NULL, 0, NULL, 0},
+    {"envvm", 1, NULL, OPT_ENVVM},      {"kernel", 1, NULL, OPT_KERNEL},
+    {"program", 1, NULL, OPT_PROGRAM},  {"archive", 1, NULL, OPT_ARCHIVE},
+    {"memory", 1, NULL, OPT_MEMORY},    {"rate", 1, NULL, OPT_RATE},
+    {"tap", 1, NULL, OPT_TAP},          {"ip", 1, NULL, OPT_IP},
+    {"gateway", 1, NULL, OPT_GATEWAY},  {"mac", 1, NULL, OPT_MAC},
+    {"stream-echo", 0, NULL, OPT_ECHO}, {"agent", 1, NULL, OPT_AGENT},
+    {"linux", 0, NULL, OPT_LINUX},      {"initrd", 1, NULL, OPT_INITRD},
+    {"cpus", 1, NULL, OPT_CPUS},        {"cmdline", 1, NULL, OPT_CMDLINE},
+    {"disk", 1, NULL, OPT_DISK},        {"overlay", 1, NULL, OPT_OVERLAY},
+    {"orders", 1, NULL, OPT_ORDERS},    {NULL, 0, NULL, 0},
 };
 
 static uint32_t parse_ipv4(const char *text)
@@ -265,6 +260,9 @@ static void parse_option(struct run *r, int opt)
         break;
     case OPT_ECHO:
         r->echo = true;
+        break;
+    case OPT_ORDERS:
+        r->orders = optarg;
         break;
     case OPT_AGENT:
         r->agent = optarg;
@@ -461,6 +459,20 @@ static void handle_stream(struct run *r, const struct vmctl_message *m, int fd)
         close(fd);
 }
 
+static void show_stats(const struct vmctl_stats *s)
+{
+    fprintf(
+        stderr,
+        "cellrun: stats cpu_ns=%llu rss=%llu memory=%llu balloon=%llu rx=%llu tx=%llu reads=%llu writes=%llu "
+        "read_bytes=%llu write_bytes=%llu flushes=%llu\n",
+        (unsigned long long)s->cpu_ns, (unsigned long long)s->rss_bytes,
+        (unsigned long long)s->guest_memory_bytes, (unsigned long long)s->balloon_bytes,
+        (unsigned long long)s->net_rx_packets, (unsigned long long)s->net_tx_packets,
+        (unsigned long long)s->disk_reads, (unsigned long long)s->disk_writes,
+        (unsigned long long)s->disk_read_bytes, (unsigned long long)s->disk_write_bytes,
+        (unsigned long long)s->disk_flushes);
+}
+
 // -1 while the guest runs, then its status.
 static int handle_control(struct run *r)
 {
@@ -482,6 +494,12 @@ static int handle_control(struct run *r)
         handle_stream(r, &m, fds[0]);
     if (m.type == VMCTL_LOG)
         show_log(r);
+    if (m.type == VMCTL_STATS_IS)
+        show_stats(&m.stats);
+    if (m.type == VMCTL_CONSOLE)
+        fprintf(stderr, "cellrun: console%s\n", n_fds == 1 ? "" : " refused");
+    if (m.type == VMCTL_CONSOLE && n_fds == 1)
+        close(fds[0]);
     return m.type == VMCTL_STATE ? handle_state(r, &m) : -1;
 }
 
@@ -500,6 +518,51 @@ static void echo(struct run *r, size_t i)
     r->streams[i] = r->streams[--r->n_streams];
 }
 
+// ---- orders ----
+
+static const struct {
+    const char *name;
+    enum vmctl_type type;
+} orders[] = {
+    {"pause", VMCTL_PAUSE},     {"resume", VMCTL_RESUME},   {"stats", VMCTL_STATS},
+    {"console", VMCTL_CONSOLE}, {"balloon", VMCTL_BALLOON},
+};
+
+static void send_order(struct run *r, const char *text)
+{
+    uint8_t data[64];
+    struct wire_writer w;
+    wire_writer_init(&w, data, sizeof data);
+    for (size_t i = 0; i < sizeof orders / sizeof orders[0]; i++) {
+        const size_t len = strlen(orders[i].name);
+        if (strncmp(text, orders[i].name, len) != 0)
+            continue;
+        struct vmctl_message m = {.type = orders[i].type};
+        if (text[len] == '=')
+            m.balloon_target_mib = (uint32_t)atoi(text + len + 1);
+        vmctl_write(&w, &m);
+    }
+    io_send_fds(r->control, data, w.pos, NULL, 0);
+}
+
+// Sends what is due. Returns the milliseconds until the next, or -1.
+static int give_orders(struct run *r)
+{
+    while (r->orders && *r->orders) {
+        const int64_t now_ms = (int64_t)((io_monotonic_ns() - r->started_ns) / 1000000u);
+        char *colon = strchr(r->orders, ':');
+        const int64_t at_ms = atoll(r->orders);
+        if (!colon)
+            return -1;
+        if (at_ms > now_ms)
+            return (int)(at_ms - now_ms);
+        send_order(r, colon + 1);
+        char *comma = strchr(colon, ',');
+        r->orders = comma ? comma + 1 : NULL;
+    }
+    return -1;
+}
+
 static int serve(struct run *r)
 {
     for (;;) {
@@ -507,7 +570,7 @@ static int serve(struct run *r)
         const size_t n = r->n_streams;
         for (size_t i = 0; i < n; i++)
             p[1 + i] = (struct pollfd){.fd = r->streams[i], .events = POLLIN};
-        if (poll(p, 1 + n, -1) < 0)
+        if (poll(p, 1 + n, give_orders(r)) < 0)
             die("poll");
         for (size_t i = n; i-- > 0;)
             if (p[1 + i].revents)

@@ -25,3 +25,9 @@ void loop_timer_set(struct loop_source *timer, uint64_t monotonic_ns);
 int loop_run(struct loop *loop);
 // From a callback.
 void loop_stop(struct loop *loop);
+// Holds all sources but those that are kept awake: their callbacks are not called, until they are released;
+// what happened meanwhile is seen then. From a callback, or while the loop does not run.
+void loop_hold(struct loop *loop);
+void loop_release(struct loop *loop);
+// A source that loop_hold() leaves alone.
+void loop_keep_awake(struct loop_source *source);
