@@ -64,6 +64,38 @@ size_t linux_bus_take_output(struct linux_bus *bus, uint8_t *out, size_t cap)
     return n;
 }
 
+// ---- PCI: the configuration ports and a bare host bridge ----
+//
+// Kernels want to see that PCI can be asked, and take its absence for an error. There is nothing else on it.
+
+#define PCI_ADDRESS      0xcf8u
+#define PCI_DATA         0xcfcu      // four ports
+#define PCI_BRIDGE       0x80000000u // enabled, bus 0, device 0, function 0
+#define PCI_REGISTER     0xfcu
+#define PCI_BRIDGE_WORDS 4u
+
+static const uint32_t pci_bridge[PCI_BRIDGE_WORDS] = {0x00081b36, 0, 0x06000000, 0};
+
+static bool is_pci(uint16_t port, size_t size)
+{
+    return (port == PCI_ADDRESS && size == 4) || (port >= PCI_DATA && port + size <= PCI_DATA + 4);
+}
+
+static void access_pci(struct linux_bus *bus, uint16_t port, bool is_out, uint8_t *data, size_t size)
+{
+    uint32_t value = 0xffffffffu;
+    if (port == PCI_ADDRESS) {
+        if (is_out)
+            memcpy(&bus->pci_address, data, sizeof bus->pci_address);
+        value = bus->pci_address;
+    } else if ((bus->pci_address & ~PCI_REGISTER) == PCI_BRIDGE) {
+        const uint32_t word = (bus->pci_address & PCI_REGISTER) / 4;
+        value = word < PCI_BRIDGE_WORDS ? pci_bridge[word] : 0;
+    }
+    if (!is_out)
+        memcpy(data, (const uint8_t *)&value + port % 4, size);
+}
+
 // ---- registers of one byte ----
 
 static const struct {
@@ -99,6 +131,13 @@ static enum linux_request access_byte(struct linux_bus *bus, uint16_t port, bool
 enum linux_request linux_bus_port(struct linux_bus *bus, uint16_t port, bool is_out, uint8_t *data,
                                   size_t size, size_t count)
 {
+    if (is_pci(port, size)) {
+        pthread_mutex_lock(&bus->lock);
+        for (size_t i = 0; i < count; i++)
+            access_pci(bus, port, is_out, data + i * size, size);
+        pthread_mutex_unlock(&bus->lock);
+        return LINUX_NOTHING;
+    }
     // Wider than a byte: no register of ours.
     if (size != 1) {
         if (!is_out)
@@ -134,6 +173,7 @@ void linux_bus_init(struct linux_bus *bus, const struct linux_bus_options *optio
     bus->options = *options;
     bus->n_output = 0;
     bus->n_dropped = 0;
+    bus->pci_address = 0;
     pthread_mutex_init(&bus->lock, NULL);
     for (size_t i = 0; i < options->n_mmio; i++)
         pthread_mutex_init(&bus->mmio_locks[i], NULL);

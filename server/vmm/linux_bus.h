@@ -1,5 +1,5 @@
 // What a Linux guest finds at its I/O ports and in its device hole: the serial port, the ACPI sleep and reset
-// registers, virtio-mmio windows; nothing elsewhere, which reads as all ones. Driven by the exits of all vCPU
+// registers, an empty PCI bus, virtio-mmio windows; nothing elsewhere, which reads as all ones. Driven by the exits of all vCPU
 // threads; knows neither KVM nor what a power-off means to the machine.
 #pragma once
 
@@ -33,6 +33,7 @@ struct linux_bus {
     struct serial serial;
     uint8_t output[LINUX_BUS_OUTPUT_MAX]; // what the serial port sent
     size_t n_output;
+    uint32_t pci_address;
     uint64_t n_dropped; // bytes for which there was no room
 };
 

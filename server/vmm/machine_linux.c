@@ -21,7 +21,7 @@
 // Our words of the command line. Consoles: the serial port until the virtio one's driver is there, which is a
 // module in many kernels; urgent words on both. A panic restarts, which is how it gets known. There is no
 // PCI: looking for it takes time.
-#define CMDLINE "console=ttyS0 console=hvc0 quiet panic=-1 pci=off"
+#define CMDLINE "console=ttyS0 console=hvc0 quiet panic=-1"
 
 _Static_assert(MACHINE_SLOTS_MAX <= LINUX_GSI_COUNT - LINUX_VIRTIO_GSI, "an interrupt for each device");
 _Static_assert(MACHINE_SLOTS_MAX <= LINUX_BUS_MMIO_MAX && MACHINE_SLOTS_MAX <= ACPI_DEVICES_MAX,

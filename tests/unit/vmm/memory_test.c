@@ -1,0 +1,95 @@
+// Tests of guest memory (server/vmm/memory.c): two regions with a hole between them, and nothing else.
+#include "testing.h"
+
+#include <string.h>
+
+#include "common/io.h"
+#include "memory.h"
+
+#define MIB (1ull << 20)
+#define GIB (1ull << 30)
+
+static struct guest_memory mem;
+
+static void have(uint64_t bytes)
+{
+    struct err err;
+    guest_memory_done(&mem);
+    assert_int_equal(guest_memory_init(&mem, bytes, GUEST_MEMORY_HUGE_PAGES, &err), 0);
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    guest_memory_done(&mem);
+    return 0;
+}
+
+static void small_memory_is_one_region(void **state)
+{
+    (void)state;
+    have(16 * MIB);
+    assert_ptr_equal(guest_memory_at(&mem, 0, 16 * MIB), mem.hva);
+    assert_null(guest_memory_at(&mem, 16 * MIB - 1, 2));
+    assert_null(guest_memory_at(&mem, GUEST_MEMORY_HIGH_GPA, 1));
+}
+
+static void what_exceeds_3_gib_lies_from_4_gib_on(void **state)
+{
+    (void)state;
+    have(4 * GIB);
+    assert_int_equal(mem.size_bytes, 3 * GIB);
+    assert_int_equal(mem.high_bytes, GIB);
+    assert_ptr_equal(guest_memory_at(&mem, 4 * GIB, GIB), mem.hva + 3 * GIB);
+    assert_ptr_equal(guest_memory_at(&mem, 5 * GIB - 1, 1), mem.hva + 4 * GIB - 1);
+    assert_null(guest_memory_at(&mem, 5 * GIB, 1));
+    assert_null(guest_memory_at(&mem, 5 * GIB - 1, 2));
+}
+
+static void a_range_never_spans_the_hole(void **state)
+{
+    (void)state;
+    have(4 * GIB);
+    assert_non_null(guest_memory_at(&mem, 3 * GIB - 1, 1));
+    assert_null(guest_memory_at(&mem, 3 * GIB - 1, 2));
+    assert_null(guest_memory_at(&mem, 3 * GIB, 1));
+    assert_null(guest_memory_at(&mem, 4 * GIB - 1, 1));
+    assert_null(guest_memory_at(&mem, 4 * GIB - 1, 2));
+}
+
+static void sums_that_overflow_are_nowhere(void **state)
+{
+    (void)state;
+    have(4 * GIB);
+    assert_null(guest_memory_at(&mem, UINT64_MAX, 2));
+    assert_null(guest_memory_at(&mem, 1, UINT64_MAX));
+    assert_null(guest_memory_at(&mem, 4 * GIB, UINT64_MAX - 4 * GIB + 1));
+    assert_null(guest_memory_at(&mem, 0, 0));
+}
+
+static void only_what_was_touched_is_resident(void **state)
+{
+    (void)state;
+    struct err err;
+    guest_memory_done(&mem);
+    assert_int_equal(guest_memory_init(&mem, 16 * MIB, GUEST_MEMORY_SMALL_PAGES, &err), 0);
+    struct memory_residency r = {0};
+    memset(guest_memory_at(&mem, 5 * MIB, 3 * 4096), 1, 3 * 4096);
+    const uint64_t now = io_monotonic_ns();
+    assert_int_equal(guest_memory_resident(&mem, &r, now), 3 * 4096);
+    memset(guest_memory_at(&mem, 0, 4096), 1, 4096);
+    assert_int_equal(guest_memory_resident(&mem, &r, now), 3 * 4096); // too soon to count again
+    assert_int_equal(guest_memory_resident(&mem, &r, r.again_ns), 4 * 4096);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(small_memory_is_one_region, teardown),
+        cmocka_unit_test_teardown(what_exceeds_3_gib_lies_from_4_gib_on, teardown),
+        cmocka_unit_test_teardown(a_range_never_spans_the_hole, teardown),
+        cmocka_unit_test_teardown(sums_that_overflow_are_nowhere, teardown),
+        cmocka_unit_test_teardown(only_what_was_touched_is_resident, teardown),
+    };
+    return cmocka_run_group_tests_name("vmm/memory", tests, NULL, NULL);
+}
