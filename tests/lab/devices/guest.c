@@ -7,6 +7,7 @@
 //   many N       N connections at once; then one more must be refused, and all of them still work
 //   ping N       'E' and N bytes back and forth, one at a time; the longest took … us
 //   refused      a port where nobody listens
+//   sum N        no connection: reads N bytes of stdin and prints their sum, for the console
 //   half         'H', end of stream at once; the host still answers "ok"
 #include <errno.h>
 #include <linux/vm_sockets.h>
@@ -151,6 +152,18 @@ static void do_ping(unsigned n)
     close(fd);
 }
 
+// As BSD's sum counts: the order of bytes matters.
+static void do_sum(unsigned n)
+{
+    unsigned sum = 0;
+    for (unsigned char c; n > 0; n--) {
+        if (read(STDIN_FILENO, &c, 1) != 1)
+            fail("stdin");
+        sum = ((sum >> 1) + ((sum & 1) << 15) + c) & 0xffff;
+    }
+    printf("sum %05u\n", sum);
+}
+
 static void do_refused(unsigned port)
 {
     if (try_connect(port) >= 0)
@@ -173,7 +186,7 @@ int main(int argc, char **argv)
         const char *name;
         void (*job)(unsigned n);
     } jobs[] = {{"send", do_send}, {"recv", do_recv},       {"churn", do_churn}, {"many", do_many},
-                {"ping", do_ping}, {"refused", do_refused}, {"half", do_half}};
+                {"ping", do_ping}, {"refused", do_refused}, {"half", do_half},   {"sum", do_sum}};
     for (size_t i = 0; argc == 3 && i < sizeof jobs / sizeof *jobs; i++)
         if (strcmp(argv[1], jobs[i].name) == 0) {
             const uint64_t start = now_us();

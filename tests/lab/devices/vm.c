@@ -25,8 +25,7 @@
 #include "proto/logring.h"
 #include "streams.h"
 
-#define CONSOLE_CAP 65536u
-#define NS_PER_S    1000000000ull
+#define NS_PER_S 1000000000ull
 
 static struct vmctl_stats last_stats;
 static bool have_stats;
@@ -92,7 +91,7 @@ static int make_tap(struct vm *vm)
 static int make_log(struct vm *vm)
 {
     int fd = memfd_create("log", MFD_CLOEXEC);
-    uint8_t raw[LOGRING_HEADER];
+    uint8_t raw[LOGRING_HEADER] = {0};
     const struct logring ring = {.capacity = VM_LOG_BYTES};
     logring_header_write(&ring, raw);
     if (fd < 0 || ftruncate(fd, LOGRING_HEADER + VM_LOG_BYTES) < 0 ||
@@ -294,7 +293,6 @@ void vm_shell(struct vm *vm, const char *command, char *out, size_t cap, unsigne
 
 void vm_attach(struct vm *vm)
 {
-    char out[CONSOLE_CAP];
     const int old = vm->console;
     const uint64_t deadline = io_monotonic_ns() + 10 * NS_PER_S;
     vm->console = -1;
@@ -305,5 +303,4 @@ void vm_attach(struct vm *vm)
         vm_die(vm, "no CONSOLE within 10 s");
     if (old >= 0)
         close(old);
-    vm_shell(vm, "true", out, sizeof out, 120);
 }

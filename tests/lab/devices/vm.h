@@ -21,7 +21,7 @@ void vm_start(struct vm *vm, const char *envvm, const char *kernel, const char *
               uint8_t n_vcpus);
 void vm_stop(struct vm *vm);
 
-// Attaches to the console (again) and makes sure that a shell answers.
+// Attaches to the console (again).
 void vm_attach(struct vm *vm);
 void vm_resize(struct vm *vm, uint16_t columns, uint16_t rows);
 void vm_balloon(struct vm *vm, uint32_t target_mib);
