@@ -192,6 +192,13 @@ static void step_command(struct init *init)
         children_watch(pid, on_command_ended, init);
 }
 
+static void step_other_modules(struct init *init)
+{
+    struct err err;
+    if (modules_load_rest(&init->modules, &err) < 0)
+        log_warn(NULL, "%s", err.text);
+}
+
 static void step_end(struct init *init)
 {
     modules_done(&init->modules);
@@ -199,8 +206,9 @@ static void step_end(struct init *init)
 }
 
 static void (*const steps[])(struct init *init) = {
-    step_file_systems, step_modules_list, step_net,    step_links,   step_loopback, step_keyboard,
-    step_disks,        step_random,       step_memory, step_console, step_end,      step_command,
+    step_file_systems,  step_modules_list, step_net,     step_links,  step_loopback,
+    step_keyboard,      step_disks,        step_random,  step_memory, step_console,
+    step_other_modules, step_end,          step_command,
 };
 
 static void do_step(struct init *init)

@@ -47,8 +47,9 @@ static int usage(FILE *out, int exit_code)
     return exit_code;
 }
 
-// -1: go on, else the exit code.
-static int parse(int argc, char **argv, struct options *o)
+// -1: go on, else the exit code. PID 1 never stops for them: the kernel hands it words that it did not
+// understand.
+static int parse(int argc, char **argv, bool is_init, struct options *o)
 {
     static const struct option options[] = {
         {"link", required_argument, NULL, 'l'},     {"socket", required_argument, NULL, 's'},
@@ -56,6 +57,7 @@ static int parse(int argc, char **argv, struct options *o)
         {"help", no_argument, NULL, 'h'},           {0}};
     *o = (struct options){
         .link = "vsock", .socket = AGENT_SOCKET_PATH, .services = {.folder = SERVICES_FOLDER}};
+    opterr = !is_init;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (option == 'l')
             o->link = optarg;
@@ -63,15 +65,16 @@ static int parse(int argc, char **argv, struct options *o)
             o->socket = optarg;
         else if (option == 'f')
             o->services.folder = optarg;
+        else if (is_init)
+            continue;
         else if (option == 'v')
             return puts("envagent " ENVD_VERSION) < 0;
         else
             return usage(option == 'h' ? stdout : stderr, option == 'h' ? 0 : EXIT_USAGE);
     }
     o->services.socket = o->socket;
-    if (optind < argc || !transport_parse(o->link, &o->transport))
-        return usage(stderr, EXIT_USAGE);
-    return -1;
+    bool ok = transport_parse(o->link, &o->transport) && optind == argc;
+    return ok || is_init ? -1 : usage(stderr, EXIT_USAGE);
 }
 
 static unsigned count_programs(void *ctx)
@@ -192,8 +195,8 @@ int main(int argc, char **argv)
     log_init("envagent", LOG_LEVEL_INFO);
     if (agent.is_init)
         init_early();
-    int exit_code = parse(argc, argv, &agent.options);
-    if (exit_code >= 0 && !agent.is_init)
+    int exit_code = parse(argc, argv, agent.is_init, &agent.options);
+    if (exit_code >= 0)
         return exit_code;
     exit_code = run(&agent);
     if (agent.is_init && !power_is_ending(agent.guest.power))

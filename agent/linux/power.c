@@ -1,6 +1,6 @@
 // See power.h. As PID 1: programs that are connected have heard of it and get half of the time; then SIGTERM
-// to everything, and when nothing is left, or nine tenths of the time are over, SIGKILL, unmounting, and the
-// machine.
+// to everything, SIGHUP (for interactive shells, which do not mind SIGTERM) after seven tenths, and when
+// nothing is left, or nine tenths of the time are over, SIGKILL, unmounting, and the machine.
 #include "power.h"
 
 #include <errno.h>
@@ -28,7 +28,7 @@
 #define SYSTEMD_POWEROFF (34 + 4)
 #define SYSTEMD_REBOOT   (34 + 5)
 
-enum phase { PHASE_NONE, PHASE_TOLD, PHASE_TERM, PHASE_KILL };
+enum phase { PHASE_NONE, PHASE_TOLD, PHASE_TERM, PHASE_HANGUP, PHASE_KILL };
 
 struct power {
     struct loop *loop;
@@ -38,7 +38,7 @@ struct power {
     struct loop_source *timer;
     enum phase phase;
     enum power_end end;
-    uint64_t told_until_ns, term_until_ns, kill_until_ns;
+    uint64_t told_until_ns, term_until_ns, hangup_until_ns, kill_until_ns;
 };
 
 // ---- the machine's end ----
@@ -79,8 +79,9 @@ static void enter(struct power *p, enum phase phase)
     p->phase = phase;
     if (phase == PHASE_TERM) {
         kill(-1, SIGTERM);
-        kill(-1, SIGHUP); // interactive shells do not mind SIGTERM
         kill(-1, SIGCONT);
+    } else if (phase == PHASE_HANGUP) {
+        kill(-1, SIGHUP);
     } else if (phase == PHASE_KILL) {
         kill(-1, SIGKILL);
         p->kill_until_ns = io_monotonic_ns() + KILL_MS * 1000000ull;
@@ -95,6 +96,8 @@ static void on_timer(void *arg, uint32_t events)
     if (p->phase == PHASE_TOLD && (now_ns >= p->told_until_ns || p->count_programs(p->ctx) == 0))
         enter(p, PHASE_TERM);
     if (p->phase == PHASE_TERM && (now_ns >= p->term_until_ns || nothing_runs()))
+        enter(p, PHASE_HANGUP);
+    if (p->phase == PHASE_HANGUP && (now_ns >= p->hangup_until_ns || nothing_runs()))
         enter(p, PHASE_KILL);
     if (p->phase == PHASE_KILL && (now_ns >= p->kill_until_ns || nothing_runs())) {
         end_machine(p);
@@ -137,7 +140,8 @@ void power_end(struct power *p, enum power_end end, uint32_t grace_ms)
         loop_stop(p->loop);
     } else {
         p->told_until_ns = now_ns + grace_ns / 2;
-        p->term_until_ns = now_ns + grace_ns / 10 * 9;
+        p->term_until_ns = now_ns + grace_ns / 10 * 7;
+        p->hangup_until_ns = now_ns + grace_ns / 10 * 9;
         loop_timer_set(p->timer, now_ns + 1);
     }
 }
