@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -85,6 +86,7 @@ static void die(const char *what)
 static void isolate(int more)
 {
     syscall(SYS_close_range, 3, ~0u, 0);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS | more) < 0 ||
         mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         die("namespaces");
@@ -142,6 +144,7 @@ static void be_init(const struct host *h)
         waitpid(pid, &status, 0);
         _exit(WIFSIGNALED(status) ? WTERMSIG(status) : 100 + WEXITSTATUS(status));
     }
+    prctl(PR_SET_PDEATHSIG, SIGKILL); // what host_stop() kills is its parent
     if (mount(dev, dev, NULL, MS_BIND, NULL) < 0 || mount("tmpfs", dev, "tmpfs", 0, NULL) < 0 ||
         chroot(h->folder) < 0 || chdir("/") < 0)
         die("root");
