@@ -247,7 +247,7 @@ static bool find_buffers(struct virtio_net *net, struct ring *ring)
 // One frame. False when the round is over: no buffers, no frame, no tokens, or broken.
 static bool receive_one(struct virtio_net *net, struct ring *ring)
 {
-    struct net_frame frame;
+    struct net_frame frame = {0};
     if (is_limited(&net->to_guest) || !find_buffers(net, ring))
         return false;
     int rc = read_frame(net, &frame);

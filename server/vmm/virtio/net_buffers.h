@@ -9,7 +9,9 @@
 #include "virtio/ring.h"
 
 #define NET_BUFFERS_MAX RING_SIZE_MAX
-#define NET_IOV_MAX     (2u * RING_CHAIN_MAX) // of all buffers: the longest chain always fits beside others
+#define NET_IOV_MAX     512u // of all buffers: the longest chain always fits beside others
+
+_Static_assert(NET_IOV_MAX >= 2 * RING_CHAIN_MAX, "see net_buffers_fill()");
 
 // Buffers first..end are there, oldest first; their parts are iov[first_iov..end_iov).
 struct net_buffers {
