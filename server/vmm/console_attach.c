@@ -15,9 +15,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/cleanup.h"
 #include "common/io.h"
 
-#define TYPED_MAX 4096u
+#define TYPED_MAX   4096u
+#define PENDING_MAX (256u << 10) // a socket holds few writes as small as a console's, whatever their bytes
 
 struct console_attach {
     struct loop *loop;
@@ -25,7 +27,9 @@ struct console_attach {
     struct loop_source *source; // NULL: nobody is attached
     struct loop_source *retry;  // a timer: gives what is typed another try
     int fd;
-    uint32_t armed;        // events
+    uint32_t armed;   // events
+    uint8_t *pending; // what the socket had no room for; PENDING_MAX
+    size_t pending_len;
     uint64_t missed_bytes; // what the watcher did not take, and has not been told of
     bool typed_all;        // the watcher will type no more
     bool left;             // the watcher closed its end; what it typed may still be waiting
@@ -40,7 +44,8 @@ static void detach(struct console_attach *attach)
     loop_remove(attach->source);
     attach->source = NULL;
     close(attach->fd);
-    attach->typed_len = 0;
+    free(take_ptr(attach->pending));
+    attach->typed_len = attach->pending_len = 0;
 }
 
 // Decides which events are armed. EPOLLERR stands for none in particular: a watcher that leaves is always
@@ -51,7 +56,7 @@ static void arm(struct console_attach *attach)
     uint32_t events = EPOLLERR;
     if (!attach->typed_all && !blocked)
         events |= EPOLLIN;
-    if (attach->missed_bytes > 0)
+    if (attach->pending_len > 0 || attach->missed_bytes > 0)
         events |= EPOLLOUT;
     if (attach->left && blocked)
         events = 0;
@@ -82,12 +87,38 @@ static bool tell_missed(struct console_attach *attach)
     return true;
 }
 
+// True when the watcher has, or knows of, everything so far.
+static bool catch_up(struct console_attach *attach)
+{
+    if (attach->pending_len > 0) {
+        size_t n = show(attach, attach->pending, attach->pending_len);
+        attach->pending_len -= n;
+        memmove(attach->pending, attach->pending + n, attach->pending_len);
+    }
+    return attach->pending_len == 0 && tell_missed(attach);
+}
+
+// Keeps what there is room for. Returns how much that was.
+static size_t keep(struct console_attach *attach, const uint8_t *untrusted_data, size_t len)
+{
+    if (len > 0 && !attach->pending)
+        attach->pending = malloc(PENDING_MAX);
+    size_t room = attach->pending ? PENDING_MAX - attach->pending_len : 0;
+    size_t n = len < room ? len : room;
+    if (n > 0)
+        memcpy(attach->pending + attach->pending_len, untrusted_data, n);
+    attach->pending_len += n;
+    return n;
+}
+
 void console_attach_output(struct console_attach *attach, const uint8_t *untrusted_data, size_t len)
 {
     if (!attach || !attach->source)
         return;
-    size_t shown = tell_missed(attach) ? show(attach, untrusted_data, len) : 0;
-    attach->missed_bytes += len - shown;
+    size_t done = catch_up(attach) ? show(attach, untrusted_data, len) : 0;
+    if (attach->missed_bytes == 0)
+        done += keep(attach, untrusted_data + done, len - done);
+    attach->missed_bytes += len - done;
     arm(attach);
 }
 
@@ -119,7 +150,7 @@ static void on_socket(void *arg, uint32_t events)
     if ((events & EPOLLIN) && attach->typed_len == 0)
         on_typed(attach);
     if (events & EPOLLOUT)
-        tell_missed(attach);
+        catch_up(attach);
     // Not before all is read: it was typed before the watcher left.
     if (attach->left && attach->typed_all)
         detach(attach);
