@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "progress.h"
 #include "proto/name.h"
 
 #define REPLY_MAX (64u << 20) // more than this from envd is not a reply
@@ -128,7 +129,8 @@ struct request {
     const char *if_match;
     FILE *upload;
     uint64_t upload_size;
-    long timeout_s; // 0: none
+    const char *label; // of the upload's progress
+    long timeout_s;    // 0: none
 };
 
 static struct curl_slist *request_headers(const struct request *q)
@@ -146,6 +148,15 @@ static struct curl_slist *request_headers(const struct request *q)
     }
     // No waiting for "100 Continue" on a local socket.
     return curl_slist_append(headers, "Expect:");
+}
+
+static int on_progress(void *arg, curl_off_t down_total, curl_off_t down, curl_off_t total, curl_off_t done)
+{
+    const struct request *q = arg;
+    (void)down_total;
+    (void)down;
+    progress_show(q->label, (uint64_t)done, (uint64_t)total);
+    return 0;
 }
 
 static void set_options(CURL *curl, const struct cli *cli, const struct request *q, struct receiver *receiver,
@@ -169,6 +180,10 @@ static void set_options(CURL *curl, const struct cli *cli, const struct request 
         curl_easy_setopt(curl, CURLOPT_UPLOAD, 1L);
         curl_easy_setopt(curl, CURLOPT_READDATA, q->upload);
         curl_easy_setopt(curl, CURLOPT_INFILESIZE_LARGE, (curl_off_t)q->upload_size);
+        curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+        curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+        curl_easy_setopt(curl, CURLOPT_XFERINFODATA, (void *)q);
+        curl_easy_setopt(curl, CURLOPT_UPLOAD_BUFFERSIZE, 1L << 18);
     }
 }
 
@@ -201,7 +216,8 @@ static int perform(struct cli *cli, const struct request *q, api_sink *sink, voi
     if (receiver.buffer.len > 0)
         ret->body = json_loadb(receiver.buffer.data, receiver.buffer.len, JSON_REJECT_DUPLICATES, NULL);
     free(receiver.buffer.data);
-    if (rc != CURLE_OK && !receiver.stopped)
+    // A refusal may come, and the connection end, while much is still to be sent: what it says is the cause.
+    if (rc != CURLE_OK && !receiver.stopped && !(ret->status >= 400 && ret->body))
         return api_explain_connection(cli, (int)rc);
     return ret->status >= 400 ? api_explain_problem(cli, ret->status, ret->body) : 0;
 }
@@ -244,7 +260,8 @@ int api_exists(struct cli *cli, const char *path, bool *ret_exists)
     return answered ? 0 : rc;
 }
 
-int api_upload(struct cli *cli, const char *path, int fd, uint64_t size, struct api_reply *ret)
+int api_upload(struct cli *cli, const char *path, int fd, uint64_t size, const char *label,
+               struct api_reply *ret)
 {
     int copy = dup(fd);
     _cleanup_fclose_ FILE *file = copy < 0 ? NULL : fdopen(copy, "rb");
@@ -258,9 +275,11 @@ int api_upload(struct cli *cli, const char *path, int fd, uint64_t size, struct 
                         .path = path,
                         .content_type = "application/octet-stream",
                         .upload = file,
-                        .upload_size = size};
+                        .upload_size = size,
+                        .label = label};
     *ret = (struct api_reply){0};
     int rc = perform(cli, &q, NULL, NULL, ret);
+    progress_end();
     if (rc != 0)
         api_reply_done(ret);
     return rc;

@@ -20,8 +20,9 @@ int api_call(struct cli *cli, const char *method, const char *path, json_t *body
              struct api_reply *ret);
 // True and 0 exit code semantics of HEAD: *ret_exists.
 int api_exists(struct cli *cli, const char *path, bool *ret_exists);
-// PUTs size bytes of fd (from its start).
-int api_upload(struct cli *cli, const char *path, int fd, uint64_t size, struct api_reply *ret);
+// PUTs size bytes of fd (from its start); shows its progress as label.
+int api_upload(struct cli *cli, const char *path, int fd, uint64_t size, const char *label,
+               struct api_reply *ret);
 // GETs path and hands the body to sink as it comes; sink returns false to stop (which is success).
 typedef bool api_sink(void *arg, const char *data, size_t len);
 int api_stream(struct cli *cli, const char *path, api_sink *sink, void *arg);

@@ -10,6 +10,10 @@ _envctl_environments() {
     _envctl_ask list | awk 'NR > 1 { print $1 "/" $2 }'
 }
 
+_envctl_images() {
+    _envctl_ask image list --type linux | awk 'NR > 1 { print ($1 == "-" ? $5 : $1) }'
+}
+
 _envctl_tenants() {
     _envctl_ask tenant list | awk 'NR > 1 { print $1 }'
 }
@@ -23,10 +27,13 @@ _envctl_options() {
 # Completes the value of the option before the cursor. False when that is no option with a value.
 _envctl_value() {
     case $1 in
-    --program | --files | --socket | -p) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
+    --program | --files | --socket | --kernel | --initrd | --output | -p | -o) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
     --format) mapfile -t COMPREPLY < <(compgen -W 'table json' -- "$2") ;;
     --restart) mapfile -t COMPREPLY < <(compgen -W 'never on-failure always' -- "$2") ;;
     --kind) mapfile -t COMPREPLY < <(compgen -W 'send call event' -- "$2") ;;
+    --type) mapfile -t COMPREPLY < <(compgen -W 'linux kernel initrd disk static-elf cpio-newc' -- "$2") ;;
+    --kernel-from) mapfile -t COMPREPLY < <(compgen -W "$(_envctl_images)" -- "$2") ;;
+    --size | --cmdline | --name | --max-size | --max-files | --older-than) COMPREPLY=() ;;
     --timeout | --memory | --cpu-weight | --env | --label | --selector | --tail | --grace | --since | --content-type | \
         --max-environments | --max-memory | --user | --cwd | --detach-key | -m | -e | -l | -n) COMPREPLY=() ;;
     *) return 1 ;;
@@ -49,6 +56,13 @@ _envctl_argument() {
         case $3 in
         tenant) words='create delete list' ;;
         delete) words=$(_envctl_tenants) ;;
+        esac
+        ;;
+    image)
+        case $3 in
+        image) words='build import export list show delete gc' ;;
+        show | delete | export) words=$(_envctl_images) ;;
+        *) mapfile -t COMPREPLY < <(compgen -f -- "$2") && return ;;
         esac
         ;;
     policy)

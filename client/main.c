@@ -36,6 +36,13 @@ const struct verb verbs[] = {
     {"policy", "policy show | policy set FILE", "show or replace the policy", verb_policy},
     {"explain", "explain FROM TO SUBJECT [--kind send|call|event] | explain MESSAGE-ID",
      "say what the policy decides, and why", verb_explain},
+    {"image",
+     "image build SOURCE [--kernel FILE] [--initrd FILE] [--kernel-from IMAGE] [--no-disk] [--size SIZE]\n"
+     "       [--cmdline WORDS] [--label KEY=VALUE]... [--name NAME] [--output FILE] [--max-size SIZE] "
+     "[--max-files N]\n"
+     "       | image import FILE|- [--name NAME] | image export IMAGE FILE|- | image list [--type TYPE]\n"
+     "       | image show IMAGE | image delete IMAGE... | image gc [--older-than SECONDS] [--all]",
+     "build, carry and manage images of Linux environments", verb_image},
     {"tenant",
      "tenant create NAME [--max-environments N] [--max-memory SIZE] | tenant delete NAME | tenant list",
      "manage tenants", verb_tenant},

@@ -17,6 +17,7 @@ int verb_send(struct cli *cli, int argc, char **argv);
 int verb_call(struct cli *cli, int argc, char **argv);
 int verb_policy(struct cli *cli, int argc, char **argv);
 int verb_explain(struct cli *cli, int argc, char **argv);
+int verb_image(struct cli *cli, int argc, char **argv);
 int verb_tenant(struct cli *cli, int argc, char **argv);
 int verb_events(struct cli *cli, int argc, char **argv);
 int verb_version(struct cli *cli, int argc, char **argv);
