@@ -45,22 +45,48 @@ static int archive_failed(struct archive *a, struct err *err)
     return err_set(err, code > 0 ? -code : -EIO, "write the archive: %s", archive_error_string(a));
 }
 
-// Where the bytes are that are no holes.
-static void add_extents(struct archive_entry *e, int fd, off_t size)
+// The blocks that are not zeros, told from the bytes: what the file system stores as holes differs from one
+// to the next, and the same image shall give the same file.
+struct extents {
+    struct archive_entry *entry;
+    off_t begin, end; // of the run so far
+};
+
+static void add_chunk(struct extents *x, const char *chunk, off_t at, size_t len)
 {
-    off_t at = 0;
-    while (at < size) {
-        off_t data = lseek(fd, at, SEEK_DATA);
-        if (data < 0)
-            break;
-        off_t hole = lseek(fd, data, SEEK_HOLE);
-        if (hole < 0 || hole > size)
-            hole = size;
-        archive_entry_sparse_add_entry(e, data, hole - data);
-        at = hole;
+    for (size_t i = 0; i < len; i += SPOOL_BLOCK) {
+        size_t n = len - i < SPOOL_BLOCK ? len - i : SPOOL_BLOCK;
+        if (spool_is_zero(chunk + i, n))
+            continue;
+        if (at + (off_t)i != x->end) {
+            if (x->end > x->begin)
+                archive_entry_sparse_add_entry(x->entry, x->begin, x->end - x->begin);
+            x->begin = at + (off_t)i;
+        }
+        x->end = at + (off_t)(i + n);
     }
-    if (at == 0 && size > 0) // nothing but a hole
+}
+
+static int add_extents(struct archive_entry *e, int fd, off_t size, char *chunk)
+{
+    struct extents x = {.entry = e};
+    ssize_t n = 0;
+    for (off_t at = 0; at < size; at += n) {
+        off_t data = lseek(fd, at, SEEK_DATA);
+        if (data < 0 && errno == ENXIO)
+            break;
+        if (data > at)
+            at = data / SPOOL_BLOCK * SPOOL_BLOCK;
+        n = pread(fd, chunk, CHUNK, at);
+        if (n <= 0)
+            return n < 0 ? -errno : -EIO;
+        add_chunk(&x, chunk, at, (size_t)n);
+    }
+    if (x.end > x.begin)
+        archive_entry_sparse_add_entry(e, x.begin, x.end - x.begin);
+    else if (size > 0) // nothing but a hole
         archive_entry_sparse_add_entry(e, size, 0);
+    return 0;
 }
 
 static int write_part(struct archive *a, const struct linux_image *image, enum manifest_part part,
@@ -76,7 +102,9 @@ static int write_part(struct archive *a, const struct linux_image *image, enum m
     _cleanup_free_ char *chunk = malloc(CHUNK);
     if (!e || !chunk)
         return err_set(err, -ENOMEM, "no memory to write an archive");
-    add_extents(e, fd, st.st_size);
+    int rc = add_extents(e, fd, st.st_size, chunk);
+    if (rc < 0)
+        return err_errno(err, rc, "read the %s", manifest_part_name(part));
     if (archive_write_header(a, e) != ARCHIVE_OK)
         return archive_failed(a, err);
     ssize_t n;
