@@ -13,6 +13,7 @@
 #include "image/ext4.h"
 
 #define COPY_CHUNK (1u << 18)
+#define ROOT_WORDS "root=/dev/vda rootfstype=ext4 rw"
 
 // --- kernel and initrd of the tree ---
 
@@ -160,15 +161,23 @@ static int build_with_disk(const struct build_options *o, struct linux_image *im
     return rc;
 }
 
+// A disk is the root file system, unless the words say otherwise.
+static int set_cmdline(const struct build_options *o, struct manifest *m, struct err *err)
+{
+    const char *words = o->cmdline ? o->cmdline : "";
+    bool says_root = strncmp(words, "root=", 5) == 0 || strstr(words, " root=");
+    const char *root = o->source && !says_root ? ROOT_WORDS : "";
+    int n = snprintf(m->cmdline, sizeof m->cmdline, "%s%s%s", root, *root && *words ? " " : "", words);
+    if (n < 0 || (size_t)n >= sizeof m->cmdline)
+        return err_set(err, -EINVAL, "the command line has more than %d bytes", MANIFEST_CMDLINE_MAX);
+    return 0;
+}
+
 int build_image(const struct build_options *o, struct linux_image *ret, struct err *err)
 {
     struct linux_image image;
     linux_image_init(&image);
-    int rc = 0;
-    if (o->cmdline && strlen(o->cmdline) > MANIFEST_CMDLINE_MAX)
-        rc = err_set(err, -EINVAL, "the command line has more than %d bytes", MANIFEST_CMDLINE_MAX);
-    else if (o->cmdline)
-        strcpy(image.manifest.cmdline, o->cmdline);
+    int rc = set_cmdline(o, &image.manifest, err);
     if (rc == 0)
         rc = o->source ? build_with_disk(o, &image, err) : add_boot_files(o, NULL, NULL, &image, err);
     if (rc < 0)

@@ -195,7 +195,7 @@ static int read_index(const struct oci *o, const struct spool_range *range, stru
     _cleanup_json_ json_t *document = NULL;
     int rc = read_document(o, "index.json", range, &document);
     for (unsigned depth = 0; rc == 0 && json_object_get(document, "manifests"); depth++) {
-        const json_t *descriptor;
+        const json_t *descriptor = NULL;
         json_t *next = NULL;
         if (depth == INDEXES_MAX)
             return err_set(o->err, -ELOOP, "indexes are nested too deeply");

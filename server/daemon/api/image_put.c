@@ -65,13 +65,16 @@ static bool refuse_kind(struct api *api, struct http_request *req, const struct 
 {
     const struct image_kind *kind = &result->kind;
     struct refusal why;
+    char key[DOC_KEY_CAP];
     if (kind->bad_manifest) {
         refuse(&why, -EINVAL, 422, "bad-manifest", "%s", kind->note);
     } else if (u->type[0] && strcmp(u->type, image_type_name(kind->type)) != 0 &&
                !(kind->type == IMAGE_CPIO_NEWC && strcmp(u->type, "initrd") == 0)) {
         refuse(&why, -EINVAL, 422, "wrong-type", "this is no %s: it %s", u->type,
                kind->note[0] ? kind->note : "is a program");
-        images_remove(api->deps.images, result->digest);
+        doc_key(key, DOC_IMAGES, result->digest);
+        if (!store_get(api->deps.store, key)) // or it is somebody else's
+            images_remove(api->deps.images, result->digest);
     } else {
         return false;
     }

@@ -7,7 +7,8 @@
 #include "common/checked.h"
 #include "common/io.h"
 
-#define AGE_MAX_S (10u * 366 * 86400)
+#define AGE_MAX_S    (10u * 366 * 86400)
+#define ORPHAN_AGE_S 60 // a file comes before its object: that may just be under way
 
 bool image_digest_of(struct api *api, struct http_request *req, const char **ret)
 {
@@ -92,7 +93,7 @@ static bool keep_file(void *arg, const char *digest)
 static json_t *view_collected(struct api_change *c, int *ret_status)
 {
     json_t *removed = json_object_get(c->body, "removed"), *each;
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, age_s = (uint64_t)json_get_integer(c->body, "older_than_s", 0);
     size_t i, n_orphans = 0;
     (void)ret_status;
     json_array_foreach(removed, i, each)
@@ -102,7 +103,7 @@ static json_t *view_collected(struct api_change *c, int *ret_status)
     }
     if (json_array_size(removed) == 0)
         n_orphans = images_remove_orphans(c->api->deps.images, keep_file, c->api,
-                                          (uint64_t)json_get_integer(c->body, "older_than_s", 0), &bytes);
+                                          age_s < ORPHAN_AGE_S ? ORPHAN_AGE_S : age_s, &bytes);
     return json_pack("{s:O, s:I, s:I}", "removed", removed, "orphans", (json_int_t)n_orphans, "bytes",
                      (json_int_t)bytes);
 }

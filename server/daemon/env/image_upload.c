@@ -189,18 +189,6 @@ static int run_publish(struct file_work *work)
 
 // --- on the loop ---
 
-static void submit_chunk(struct image_upload *u)
-{
-    uint8_t *empty = u->chunk;
-    u->chunk = u->filling;
-    u->chunk_len = u->filled;
-    u->filling = empty;
-    u->cap = empty ? CHUNK : 0;
-    u->filled = 0;
-    u->writing = true;
-    file_worker_submit(u->images->writer, &u->write);
-}
-
 static void on_written(struct file_work *work, int rc)
 {
     struct image_upload *u = (struct image_upload *)((char *)work - offsetof(struct image_upload, write));
@@ -218,6 +206,23 @@ static void on_written(struct file_work *work, int rc)
         on_room(u->room_arg);
 }
 
+// Gives the thread what has come, in whole chunks: holes are found at multiples of their size.
+static void submit_chunk(struct image_upload *u)
+{
+    uint8_t *empty = u->chunk; // at least one chunk long
+    size_t rest = u->filled % CHUNK;
+    u->chunk = u->filling;
+    u->chunk_len = u->filled - rest;
+    memcpy(empty, u->chunk + u->chunk_len, rest);
+    u->filling = empty;
+    u->cap = CHUNK;
+    u->filled = rest;
+    u->writing = true;
+    u->write.run = run_write;
+    u->write.done = on_written;
+    file_worker_submit(u->images->writer, &u->write);
+}
+
 int image_upload_write(struct image_upload *u, const void *data, size_t len)
 {
     if (u->result.rc < 0)
@@ -233,23 +238,8 @@ int image_upload_write(struct image_upload *u, const void *data, size_t len)
     memcpy(u->filling + u->filled, data, len);
     u->filled += len;
     u->size += len;
-    if (u->filled >= CHUNK && !u->writing) {
-        // Only whole chunks: holes are found at multiples of their size.
-        size_t rest = u->filled % CHUNK;
-        uint8_t *tail = rest ? malloc(rest) : NULL;
-        if (rest && !tail)
-            return -ENOMEM;
-        if (rest)
-            memcpy(tail, u->filling + u->filled - rest, rest);
-        u->filled -= rest;
-        u->write.run = run_write;
-        u->write.done = on_written;
+    if (u->filled >= CHUNK && !u->writing)
         submit_chunk(u);
-        if (rest)
-            memcpy(u->filling, tail, rest);
-        u->filled = rest;
-        free(tail);
-    }
     return 0;
 }
 

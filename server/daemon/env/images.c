@@ -94,12 +94,16 @@ size_t images_remove_orphans(struct images *images, bool (*keep)(void *arg, cons
     for (struct dirent *d; (d = readdir(dir));) {
         char digest[DOC_DIGEST_CAP];
         struct stat st;
+        bool is_corrupt = strncmp(d->d_name, CORRUPT_PREFIX, strlen(CORRUPT_PREFIX)) == 0;
         int len = snprintf(digest, sizeof digest, "sha256:%s", d->d_name);
-        if (len < 0 || !doc_digest_valid(digest, (size_t)len) || keep(arg, digest) ||
+        if ((!is_corrupt && (len < 0 || !doc_digest_valid(digest, (size_t)len) || keep(arg, digest))) ||
             fstatat(images->dir_fd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
             (uint64_t)st.st_ctim.tv_sec + age_s > now_s)
             continue;
-        images_remove(images, digest);
+        if (is_corrupt)
+            unlinkat(images->dir_fd, d->d_name, 0);
+        else
+            images_remove(images, digest);
         *ret_bytes += (uint64_t)st.st_size;
         n++;
     }

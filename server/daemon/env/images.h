@@ -24,8 +24,8 @@ int images_open(const struct images *images, const char *digest);
 bool images_has(const struct images *images, const char *digest);
 // Removes the file, unless an upload of the same image is under way. Who has it open keeps it.
 void images_remove(struct images *images, const char *digest);
-// Removes files that the store does not know (keep says false) and that have not changed for age_s seconds.
-// Returns how many; *ret_bytes is added to.
+// Removes files that the store does not know (keep says false), or that were set aside, and that have not
+// changed for age_s seconds. Returns how many; *ret_bytes is added to.
 size_t images_remove_orphans(struct images *images, bool (*keep)(void *arg, const char *digest), void *arg,
                              uint64_t age_s, uint64_t *ret_bytes);
 

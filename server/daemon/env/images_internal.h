@@ -8,6 +8,7 @@
 
 #define IMAGES_HEX_OFFSET 7 // behind "sha256:"
 #define UPLOAD_PREFIX     ".upload-"
+#define CORRUPT_PREFIX    ".corrupt-"
 
 // A file whose bytes are known to have its digest, and how it looked then.
 struct images_known {

@@ -11,8 +11,6 @@
 #include "env/images_internal.h"
 #include "env/measure.h"
 
-#define CORRUPT_PREFIX ".corrupt-"
-
 struct images_opening {
     struct file_work work; // first: the worker hands it back
     struct images_opening *next;
