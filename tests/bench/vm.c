@@ -1,12 +1,13 @@
-// The stop-watch of virtual machine monitors: starts one, with a Linux guest, and prints what it reached when, in
-// nanoseconds since its start, and what memory it holds beside the guest's, in KiB:
+// The stop-watch of virtual machine monitors: starts one, with a Linux guest, and prints what it reached
+// when, in nanoseconds since its start, and what memory it holds beside the guest's, in KiB:
 //   bench_vm [--vsock PORT | --no-agent] [--memory MIB] [--pause MS] -- COMMAND ARGUMENT…
 //     userspace NS     "guest: userspace" is in its output (the first words of the guest's PID 1)
-//     ready NS         the guest's agent said its first frame: over the host's vsock (--vsock, vhost-vsock), or
-//                      the command says "agent: hello" in its output; not for guests without (--no-agent)
+//     ready NS         the guest's agent said its first frame: over the host's vsock (--vsock, vhost-vsock),
+//     or
+//                      the command says "agenthost: hello" in its output; not for guests without (--no-agent)
 //     rss KIB, pss KIB then, after a pause: the monitor's, without the mapping that is the guest's memory
-// The monitor is the command, or its first child where it has one. Both are killed in the end. Exit status 1: the
-// machine ended before it was ready, or was not within a minute.
+// The monitor is the command, or its first child where it has one. Both are killed in the end. Exit status 1:
+// the machine ended before it was ready, or was not within a minute.
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -82,7 +83,7 @@ static int read_output(struct watch *w)
     w->len += (size_t)n;
     if (w->userspace_ns == 0 && strstr(w->output, "guest: userspace"))
         w->userspace_ns = ns;
-    if (w->ready_ns == 0 && strstr(w->output, "agent: hello"))
+    if (w->ready_ns == 0 && strstr(w->output, "agenthost: hello"))
         w->ready_ns = ns;
     return 0;
 }
@@ -145,7 +146,8 @@ static void show_memory(pid_t pid, unsigned long memory_kib)
     }
     fclose(f);
     if (guest_size < memory_kib) {
-        fprintf(stderr, "bench_vm: no mapping of process %d is large enough for the guest's memory\n", (int)pid);
+        fprintf(stderr, "bench_vm: no mapping of process %d is large enough for the guest's memory\n",
+                (int)pid);
         exit(1);
     }
     printf("rss %lu\npss %lu\n", rss - guest[0], pss - guest[1]);
@@ -153,9 +155,11 @@ static void show_memory(pid_t pid, unsigned long memory_kib)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"vsock", 1, NULL, 'v'}, {"no-agent", 0, NULL, 'n'}, {"memory", 1, NULL, 'm'},
-        {"pause", 1, NULL, 'p'}, {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"vsock", 1, NULL, 'v'},
+                                            {"no-agent", 0, NULL, 'n'},
+                                            {"memory", 1, NULL, 'm'},
+                                            {"pause", 1, NULL, 'p'},
+                                            {NULL, 0, NULL, 0}};
     static struct watch w = {.listener = -1, .agent = -1};
     unsigned long memory_mib = 1, pause_ms = 500;
     for (int opt; (opt = getopt_long(argc, argv, "+", options, NULL)) != -1;) {

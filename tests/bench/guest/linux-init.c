@@ -1,6 +1,8 @@
 // PID 1 of the Linux guests that tests/bench measures, the same in every monitor: says that user space runs,
-// loads the kernel's modules in the order that tests/lab/guest-initrd wrote, and becomes the program named after
-// "--" on the kernel's command line. Small and static, so that what is measured is the monitor and the kernel.
+// loads the kernel's modules in the order that tests/lab/guest-initrd wrote, and becomes the program named
+// after
+// "--" on the kernel's command line. Small and static, so that what is measured is the monitor and the
+// kernel.
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
