@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "common/checked.h"
 #include "common/io.h"
 #include "memory.h"
 
@@ -32,6 +33,22 @@ static void small_memory_is_one_region(void **state)
     assert_ptr_equal(guest_memory_at(&mem, 0, 16 * MIB), mem.hva);
     assert_null(guest_memory_at(&mem, 16 * MIB - 1, 2));
     assert_null(guest_memory_at(&mem, GUEST_MEMORY_HIGH_GPA, 1));
+}
+
+static void it_lies_as_huge_pages_need_it(void **state)
+{
+    (void)state;
+    // Several at once: one may by luck.
+    struct guest_memory all[3];
+    struct err err;
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        assert_int_equal(guest_memory_init(&all[i], 6 * MIB + 4096, GUEST_MEMORY_HUGE_PAGES, &err), 0);
+        assert_int_equal((uintptr_t)all[i].hva % (2 * MIB), 0);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        memset(all[i].hva, 0x5a, all[i].size_bytes);
+        guest_memory_done(&all[i]);
+    }
 }
 
 static void what_exceeds_3_gib_lies_from_4_gib_on(void **state)
@@ -86,6 +103,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(small_memory_is_one_region, teardown),
+        cmocka_unit_test(it_lies_as_huge_pages_need_it),
         cmocka_unit_test_teardown(what_exceeds_3_gib_lies_from_4_gib_on, teardown),
         cmocka_unit_test_teardown(a_range_never_spans_the_hole, teardown),
         cmocka_unit_test_teardown(sums_that_overflow_are_nowhere, teardown),
