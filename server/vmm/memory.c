@@ -11,14 +11,12 @@
 #define CHUNK_PAGES   16384u
 #define COUNT_SHARE   100u // of the time that counting took, until the next
 #define COUNT_MIN_GAP 100000000ull
-
-#define GUEST_PAGE_BYTES 0x1000ull
-#define HUGE_PAGE        0x200000ull
+#define HUGE_PAGE     0x200000ull
 
 // Where it lies modulo `align`, guest-physical 0 must lie too: KVM maps a huge page only as one.
 static void *map_aligned(uint64_t size_bytes, uint64_t align)
 {
-    const uint64_t more = align - GUEST_PAGE_BYTES;
+    const uint64_t more = align - PAGE_BYTES;
     uint8_t *p = mmap(NULL, size_bytes + more, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED)
@@ -34,7 +32,7 @@ static void *map_aligned(uint64_t size_bytes, uint64_t align)
 int guest_memory_init(struct guest_memory *mem, uint64_t size_bytes, enum guest_memory_pages pages,
                       struct err *err)
 {
-    void *p = map_aligned(size_bytes, pages == GUEST_MEMORY_HUGE_PAGES ? HUGE_PAGE : GUEST_PAGE_BYTES);
+    void *p = map_aligned(size_bytes, pages == GUEST_MEMORY_HUGE_PAGES ? HUGE_PAGE : PAGE_BYTES);
     if (!p)
         return err_errno(err, -errno, "map %llu bytes of guest memory", (unsigned long long)size_bytes);
     // A huge page is 2 MiB resident for the first byte touched: too much for a cell, and less work for a
