@@ -199,8 +199,9 @@ static void tell_dmesg(void)
           "none$?",
           20);
     expect("none1");
-    shell("dmesg | grep -cE 'Call Trace|BUG:|rcu.*stall'", 20);
-    expect("0");
+    shell("dmesg | grep -E -B 2 -A 25 'Call Trace|BUG:|rcu.*stall' && echo tra$((1))ces", 20);
+    if (strstr(out, "tra1ces"))
+        vm_die(&vm, "the guest's kernel complains: %s", out);
     pass("the guest's kernel has nothing to complain about");
 }
 
