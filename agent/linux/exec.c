@@ -264,7 +264,7 @@ static void on_ended(void *arg, int status)
     x->status = status;
     if (!x->session)
         return; // the timer ends its group
-    loop_timer_set(x->timer, io_monotonic_ns() + DRAIN_MS * 1000000u);
+    loop_timer_set(x->timer, io_monotonic_ns() + DRAIN_MS * 1000000ull);
     finish_if_done(x);
 }
 
