@@ -394,6 +394,43 @@ static void a_running_envvm_holds_only_its_own_descriptors(void **state)
         fail_msg("a descriptor is %s", stray);
 }
 
+// ---- Linux guests: booted in tests/lab ----
+
+static void make_linux(struct fixture *f)
+{
+    f->config.kind = VMCTL_KIND_LINUX;
+    f->config.memory_mib = 64;
+    f->config.n_args = 0;
+    close(f->fds[3]); // the log follows the kernel
+    f->fds[3] = f->fds[4];
+    f->n_fds = 4;
+}
+
+static void a_linux_guest_is_refused_without_hardware_virtualization(void **state)
+{
+    struct fixture *f = *state;
+    if (access("/sys/module/kvm_pvm", F_OK) < 0)
+        skip();
+    make_linux(f);
+    send_config(f);
+    assert_failed(f, VMCTL_CAUSE_KVM, "no hardware virtualization", 1);
+    assert_non_null(strstr(f->reason, "a stock Linux kernel cannot run without it"));
+    assert_non_null(strstr(f->reason, "use a host with VT-x or AMD-V"));
+    f->fds[3] = -1;
+}
+
+static void a_linux_guest_wants_a_descriptor_for_each_file(void **state)
+{
+    struct fixture *f = *state;
+    make_linux(f);
+    f->config.has_initrd = true;
+    f->config.n_disks = 1;
+    f->config.disks[0].flags = VMCTL_DISK_OVERLAY;
+    send_config(f);
+    assert_failed(f, VMCTL_CAUSE_CONFIG, "CONFIG came with 4 descriptors, 7 are needed", 2);
+    f->fds[3] = -1;
+}
+
 // ---- bad ways ----
 
 static void a_datagram_that_is_no_config_fails(void **state)
@@ -500,6 +537,8 @@ int main(void)
         CASE(an_idle_guest_ends_when_nobody_is_there),
         CASE(a_running_envvm_has_no_rights_left),
         CASE(a_running_envvm_holds_only_its_own_descriptors),
+        CASE(a_linux_guest_is_refused_without_hardware_virtualization),
+        CASE(a_linux_guest_wants_a_descriptor_for_each_file),
         CASE(a_datagram_that_is_no_config_fails),
         CASE(a_config_that_is_garbage_fails),
         CASE(no_config_at_all_ends_it),
