@@ -209,6 +209,11 @@ static void write_page_tables(uint64_t *pml4, uint64_t *pdpt, uint64_t *pd)
 static const uint64_t gdt[LINUX_GDT_BYTES / 8] = {0, 0x00cf9b000000ffff, 0x00af9b000000ffff,
                                                   0x00cf93000000ffff, 0x00008b0000000067};
 
+// What a BIOS has at its reset vector: kernels on hardware-reduced ACPI without EFI restart by jumping there
+// in real mode. mov $RESET_PORT, %dx; mov $RESET_VALUE, %al; out %al, %dx; hlt; jmp to the hlt
+static const uint8_t reset_code[] = {
+    0xba, LINUX_RESET_PORT & 0xff, LINUX_RESET_PORT >> 8, 0xb0, LINUX_RESET_VALUE, 0xee, 0xf4, 0xeb, 0xfd};
+
 static int write_tables(const struct load *l, struct err *err)
 {
     const struct linux_source *source = l->source;
@@ -219,10 +224,12 @@ static int write_tables(const struct load *l, struct err *err)
     void *gdt_at = guest_memory_at(l->mem, LINUX_GDT_GPA, sizeof gdt);
     char *cmdline = guest_memory_at(l->mem, LINUX_CMDLINE_GPA, cmdline_bytes);
     uint8_t *acpi = guest_memory_at(l->mem, LINUX_ACPI_GPA, ACPI_BYTES);
-    if (!pml4 || !pdpt || !pd || !gdt_at || !cmdline || !acpi)
+    uint8_t *reset = guest_memory_at(l->mem, LINUX_RESET_VECTOR_GPA, sizeof reset_code);
+    if (!pml4 || !pdpt || !pd || !gdt_at || !cmdline || !acpi || !reset)
         return err_set(err, -ENOMEM, "no memory for the boot tables");
     write_page_tables(pml4, pdpt, pd);
     memcpy(gdt_at, gdt, sizeof gdt);
+    memcpy(reset, reset_code, sizeof reset_code);
     memcpy(cmdline, source->cmdline, cmdline_bytes);
     return acpi_build(source->acpi, acpi, err);
 }

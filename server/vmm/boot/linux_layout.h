@@ -14,7 +14,8 @@
 #define LINUX_CMDLINE_GPA 0x20000u
 
 // Above it, reserved.
-#define LINUX_ACPI_GPA 0xe0000u
+#define LINUX_ACPI_GPA         0xe0000u
+#define LINUX_RESET_VECTOR_GPA 0xffff0u
 
 #define LINUX_SEL_PVH_CS 0x08u
 #define LINUX_SEL_CS     0x10u // __BOOT_CS
