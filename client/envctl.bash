@@ -30,12 +30,14 @@ _envctl_value() {
     --program | --files | --socket | --kernel | --initrd | --output | -p | -o) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
     --format) mapfile -t COMPREPLY < <(compgen -W 'table json' -- "$2") ;;
     --restart) mapfile -t COMPREPLY < <(compgen -W 'never on-failure always' -- "$2") ;;
-    --kind) mapfile -t COMPREPLY < <(compgen -W 'send call event' -- "$2") ;;
+    --kind) mapfile -t COMPREPLY < <(compgen -W "$([ "${COMP_WORDS[1]}" = create ] && echo cell linux || echo send call event)" -- "$2") ;;
+    --sort) mapfile -t COMPREPLY < <(compgen -W 'cpu memory net disk messages name' -- "$2") ;;
+    --limit) mapfile -t COMPREPLY < <(compgen -W 'net-packets= net-bits= disk-requests= disk-bytes=' -- "$2") ;;
     --type) mapfile -t COMPREPLY < <(compgen -W 'linux kernel initrd disk static-elf cpio-newc' -- "$2") ;;
-    --kernel-from) mapfile -t COMPREPLY < <(compgen -W "$(_envctl_images)" -- "$2") ;;
+    --kernel-from | --image | -i) mapfile -t COMPREPLY < <(compgen -W "$(_envctl_images)" -- "$2") ;;
     --size | --cmdline | --name | --max-size | --max-files | --older-than) COMPREPLY=() ;;
     --timeout | --memory | --cpu-weight | --env | --label | --selector | --tail | --grace | --since | --content-type | \
-        --max-environments | --max-memory | --user | --cwd | --detach-key | -m | -e | -l | -n) COMPREPLY=() ;;
+        --max-environments | --max-memory | --max-vcpus | --max-disk | --vcpus | --disk | --volume | --watchdog | --interval | --user | --cwd | --detach-key | -m | -e | -l | -n) COMPREPLY=() ;;
     *) return 1 ;;
     esac
 }
@@ -44,13 +46,13 @@ _envctl_value() {
 _envctl_argument() {
     local words=
     case $1 in
-    start | stop | delete | show | logs | exec | console | send | call | explain) words=$(_envctl_environments) ;;
+    start | stop | restart | pause | resume | delete | show | logs | exec | console | send | call | explain) words=$(_envctl_environments) ;;
     cp)
         mapfile -t COMPREPLY < <(compgen -f -- "$2"; compgen -W "$(_envctl_environments | sed 's,$,:,')" -- "$2")
         return
         ;;
     create) words=$(_envctl_tenants | sed 's,$,/,') ;;
-    list) words=$(_envctl_tenants) ;;
+    list | top) words=$(_envctl_tenants) ;;
     help) words=$("${COMP_WORDS[0]}" help | awk '/^  [a-z]/ { print $1 }') ;;
     tenant)
         case $3 in

@@ -1,4 +1,5 @@
-// Owns the requests that change an environment's state. Called by the verbs start, stop and delete.
+// Owns the requests that change an environment's state. Called by the verbs start, stop, restart, pause,
+// resume and delete.
 #include "lifecycle.h"
 
 #include <stdio.h>

@@ -1,4 +1,5 @@
-// What start, stop and delete share: one request that answers with an operation, for each environment named.
+// What start, stop, restart, pause, resume and delete share: one request that answers with an operation, for
+// each environment named.
 #pragma once
 
 #include "cli.h"

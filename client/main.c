@@ -11,15 +11,24 @@
 
 const struct verb verbs[] = {
     {"create",
-     "create TENANT/NAME --program FILE [--files FOLDER|ARCHIVE] [--memory SIZE]\n"
-     "       [--cpu-weight N] [--env KEY=VALUE]... [--label KEY=VALUE]...\n"
-     "       [--restart never|on-failure|always] [--start] [-- ARGUMENTS]",
+     "create TENANT/NAME --program FILE [--files FOLDER|ARCHIVE] [--env KEY=VALUE]... [OPTIONS] [-- "
+     "ARGUMENTS]\n"
+     "       create TENANT/NAME [--kind linux] --image NAME|DIGEST [--vcpus N] [--disk SIZE]\n"
+     "       [--volume NAME=SIZE]... [--cmdline WORDS] [--watchdog SECONDS] [OPTIONS]\n"
+     "       options: [--memory SIZE] [--cpu-weight N] [--label KEY=VALUE]... [--limit NAME=NUMBER]...\n"
+     "       [--restart never|on-failure|always] [--start]",
      "make an environment", verb_create},
     {"start", "start TENANT/NAME...", "start environments", verb_start},
     {"stop", "stop TENANT/NAME... [--grace SECONDS]", "stop environments", verb_stop},
+    {"restart", "restart TENANT/NAME... [--grace SECONDS]", "stop environments and start them again",
+     verb_restart},
+    {"pause", "pause TENANT/NAME...", "have environments stand still", verb_pause},
+    {"resume", "resume TENANT/NAME...", "have paused environments go on", verb_resume},
     {"delete", "delete TENANT/NAME...", "remove environments for good", verb_delete},
     {"list", "list [TENANT] [--selector LABELS]", "list environments", verb_list},
     {"show", "show TENANT/NAME", "show an environment", verb_show},
+    {"top", "top [TENANT] [--sort cpu|memory|net|disk|messages|name] [--interval SECONDS] [--once]",
+     "show what environments use, live", verb_top},
     {"logs", "logs TENANT/NAME [-f | --follow] [--tail LINES]", "print what an environment printed",
      verb_logs},
     {"exec",
@@ -44,7 +53,8 @@ const struct verb verbs[] = {
      "       | image show IMAGE | image delete IMAGE... | image gc [--older-than SECONDS] [--all]",
      "build, carry and manage images of Linux environments", verb_image},
     {"tenant",
-     "tenant create NAME [--max-environments N] [--max-memory SIZE] | tenant delete NAME | tenant list",
+     "tenant create NAME [--max-environments N] [--max-memory SIZE] [--max-vcpus N]\n"
+     "       [--max-disk SIZE] | tenant delete NAME | tenant list",
      "manage tenants", verb_tenant},
     {"events", "events [--since REVISION]", "follow every change", verb_events},
     {"version", "version", "versions of envctl and envd", verb_version},

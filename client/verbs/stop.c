@@ -1,12 +1,12 @@
-// envctl stop: tells environments to finish; what has not ended after the grace time is ended.
+// envctl stop and restart: tells environments to finish; what has not ended after the grace time is ended.
+// restart then starts them.
 #include <stdio.h>
 
 #include "lifecycle.h"
 #include "verbs/verbs.h"
 
-int verb_stop(struct cli *cli, int argc, char **argv)
+static int run(struct cli *cli, struct lifecycle *l, int argc, char **argv)
 {
-    struct lifecycle stop = {"stop", "stopped", "stopping", "POST", "/stop", -1};
     const char *grace = NULL;
     const struct cli_option options[] = {{"grace", 0, CLI_STRING, &grace}};
     int n, rest;
@@ -19,6 +19,18 @@ int verb_stop(struct cli *cli, int argc, char **argv)
         rc = cli_fail(cli, CLI_USAGE, "--grace %s: seconds, 0 to 600", grace);
     if (rc != 0)
         return rc;
-    stop.grace_ms = grace ? (int)(seconds * 1000) : -1;
-    return lifecycle_run(cli, &stop, argv, n);
+    l->grace_ms = grace ? (int)(seconds * 1000) : -1;
+    return lifecycle_run(cli, l, argv, n);
+}
+
+int verb_stop(struct cli *cli, int argc, char **argv)
+{
+    struct lifecycle stop = {"stop", "stopped", "stopping", "POST", "/stop", -1};
+    return run(cli, &stop, argc, argv);
+}
+
+int verb_restart(struct cli *cli, int argc, char **argv)
+{
+    struct lifecycle restart = {"restart", "restarted", "restarting", "POST", "/restart", -1};
+    return run(cli, &restart, argc, argv);
 }

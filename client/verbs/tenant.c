@@ -14,6 +14,8 @@ static const struct format_column columns[] = {
     {"SUBNET", "status.subnet"},
     {"ENVIRONMENTS", "status.environments"},
     {"MEMORY-MIB", "status.memory_mib"},
+    {"VCPUS", "status.vcpus"},
+    {"DISK-MIB", "status.disk_mib"},
 };
 
 static int tenant_list(struct cli *cli)
@@ -33,21 +35,43 @@ static int done(struct cli *cli, int rc, struct api_reply *reply, const char *na
     return 0;
 }
 
-static int tenant_create(struct cli *cli, const char *name, const char *environments, const char *memory)
+struct quota {
+    const char *environments, *memory, *vcpus, *disk;
+};
+
+static int quota_number(struct cli *cli, const char *option, const char *text, json_t *quota,
+                        const char *member)
+{
+    unsigned n;
+    char more;
+    if (text && sscanf(text, "%u%c", &n, &more) != 1)
+        return cli_fail(cli, CLI_USAGE, "--%s %s: a number", option, text);
+    if (text)
+        json_object_set_new(quota, member, json_integer(n));
+    return 0;
+}
+
+static int quota_size(struct cli *cli, const char *option, const char *text, json_t *quota,
+                      const char *member)
+{
+    uint32_t mib;
+    if (text && !size_parse_mib(text, &mib))
+        return cli_fail(cli, CLI_USAGE, "--%s %s: a size like 512MiB or 4GiB", option, text);
+    if (text)
+        json_object_set_new(quota, member, json_integer(mib));
+    return 0;
+}
+
+static int tenant_create(struct cli *cli, const char *name, const struct quota *q)
 {
     json_t *quota = json_object();
-    unsigned n;
-    uint32_t mib;
-    char more;
-    int rc = 0;
-    if (environments && sscanf(environments, "%u%c", &n, &more) != 1)
-        rc = cli_fail(cli, CLI_USAGE, "--max-environments %s: a number", environments);
-    else if (environments)
-        json_object_set_new(quota, "environments", json_integer(n));
-    if (memory && !size_parse_mib(memory, &mib))
-        rc = cli_fail(cli, CLI_USAGE, "--max-memory %s: a size like 512MiB or 4GiB", memory);
-    else if (memory)
-        json_object_set_new(quota, "memory_mib", json_integer(mib));
+    int rc = quota_number(cli, "max-environments", q->environments, quota, "environments");
+    if (rc == 0)
+        rc = quota_size(cli, "max-memory", q->memory, quota, "memory_mib");
+    if (rc == 0)
+        rc = quota_number(cli, "max-vcpus", q->vcpus, quota, "vcpus");
+    if (rc == 0)
+        rc = quota_size(cli, "max-disk", q->disk, quota, "disk_mib");
     json_t *body = json_pack("{s:s, s:{s:o}}", "name", name, "spec", "quota", quota);
     if (rc != 0 || !body) {
         json_decref(body);
@@ -71,17 +95,19 @@ static int tenant_delete(struct cli *cli, const char *name)
 
 int verb_tenant(struct cli *cli, int argc, char **argv)
 {
-    const char *environments = NULL, *memory = NULL;
-    const struct cli_option options[] = {{"max-environments", 0, CLI_STRING, &environments},
-                                         {"max-memory", 0, CLI_STRING, &memory}};
+    struct quota quota = {0};
+    const struct cli_option options[] = {{"max-environments", 0, CLI_STRING, &quota.environments},
+                                         {"max-memory", 0, CLI_STRING, &quota.memory},
+                                         {"max-vcpus", 0, CLI_STRING, &quota.vcpus},
+                                         {"max-disk", 0, CLI_STRING, &quota.disk}};
     int n, rest;
-    int rc = cli_options(cli, options, 2, argc, argv, &n, &rest);
+    int rc = cli_options(cli, options, 4, argc, argv, &n, &rest);
     if (rc != 0)
         return rc;
     if (n == 1 && strcmp(argv[0], "list") == 0)
         return tenant_list(cli);
     if (n == 2 && strcmp(argv[0], "create") == 0)
-        return tenant_create(cli, argv[1], environments, memory);
+        return tenant_create(cli, argv[1], &quota);
     if (n == 2 && strcmp(argv[0], "delete") == 0)
         return tenant_delete(cli, argv[1]);
     return cli_usage(cli);

@@ -6,6 +6,10 @@
 int verb_create(struct cli *cli, int argc, char **argv);
 int verb_start(struct cli *cli, int argc, char **argv);
 int verb_stop(struct cli *cli, int argc, char **argv);
+int verb_restart(struct cli *cli, int argc, char **argv);
+int verb_pause(struct cli *cli, int argc, char **argv);
+int verb_resume(struct cli *cli, int argc, char **argv);
+int verb_top(struct cli *cli, int argc, char **argv);
 int verb_delete(struct cli *cli, int argc, char **argv);
 int verb_list(struct cli *cli, int argc, char **argv);
 int verb_show(struct cli *cli, int argc, char **argv);

@@ -53,18 +53,18 @@ static json_t *view_stats(const char *tenant, const char *name, const struct env
     json_t *memory =
         json_pack("{s:I, s:I, s:I, s:I}", "limit_mib", N(s->memory_mib), "rss_bytes", N(vm->rss_bytes),
                   "guest_bytes", N(vm->guest_memory_bytes), "balloon_bytes", N(vm->balloon_bytes));
-    json_t *net = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "rx_bytes", N(vm->net_rx_bytes), "rx_packets",
-                            N(vm->net_rx_packets), "rx_dropped", N(vm->net_rx_dropped), "tx_bytes",
-                            N(vm->net_tx_bytes), "tx_packets", N(vm->net_tx_packets), "tx_dropped",
-                            N(vm->net_tx_dropped));
-    json_t *disk = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "reads", N(vm->disk_reads), "writes",
-                             N(vm->disk_writes), "read_bytes", N(vm->disk_read_bytes), "write_bytes",
-                             N(vm->disk_write_bytes), "flushes", N(vm->disk_flushes), "used_bytes",
-                             N(s->disk_used_bytes));
-    json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o}", "kind", "stats", "tenant",
-                               tenant, "name", name, "state", env_state_name(s->state), "cpu_ns",
-                               N(vm->cpu_ns), "memory", memory, "net", net, "disk", disk, "messages",
-                               view_messages(&s->messages));
+    json_t *net =
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "rx_bytes", N(vm->net_rx_bytes), "rx_packets",
+                  N(vm->net_rx_packets), "rx_dropped", N(vm->net_rx_dropped), "tx_bytes", N(vm->net_tx_bytes),
+                  "tx_packets", N(vm->net_tx_packets), "tx_dropped", N(vm->net_tx_dropped));
+    json_t *disk =
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "reads", N(vm->disk_reads), "writes", N(vm->disk_writes),
+                  "read_bytes", N(vm->disk_read_bytes), "write_bytes", N(vm->disk_write_bytes), "flushes",
+                  N(vm->disk_flushes), "used_bytes", N(s->disk_used_bytes));
+    json_t *object =
+        json_pack("{s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o}", "kind", "stats", "tenant", tenant, "name",
+                  name, "state", env_state_name(s->state), "cpu_ns", N(vm->cpu_ns), "memory", memory, "net",
+                  net, "disk", disk, "messages", view_messages(&s->messages));
     if (s->vcpus > 0)
         json_object_set_new(object, "vcpus", json_integer(s->vcpus));
     if (s->taken_ms > 0)

@@ -27,12 +27,12 @@ json_t *view_tenant(const struct api *api, const char *tenant)
     ipam_format_ipv4(ipam_gateway(&api->deps.pool, net), gateway);
     snprintf(cidr, sizeof cidr, "%s/%d", subnet, IPAM_PREFIX);
     doc_read_quota(doc, &quota);
-    return json_pack("{s:s, s:s, s:o, s:{s:{s:I, s:I, s:I, s:I}}, s:{s:s, s:s, s:I, s:I, s:I, s:I}, s:I}", "kind",
-                     "tenant", "name", tenant, "labels", or_empty(json_object_get(doc, "labels")), "spec",
-                     "quota", "environments", (json_int_t)quota.environments, "memory_mib",
+    return json_pack("{s:s, s:s, s:o, s:{s:{s:I, s:I, s:I, s:I}}, s:{s:s, s:s, s:I, s:I, s:I, s:I}, s:I}",
+                     "kind", "tenant", "name", tenant, "labels", or_empty(json_object_get(doc, "labels")),
+                     "spec", "quota", "environments", (json_int_t)quota.environments, "memory_mib",
                      (json_int_t)quota.memory_mib, "vcpus", (json_int_t)quota.vcpus, "disk_mib",
-                     (json_int_t)quota.disk_mib, "status", "subnet", cidr, "gateway", gateway,
-                     "environments", (json_int_t)json_get_integer(usage, "environments", 0), "memory_mib",
+                     (json_int_t)quota.disk_mib, "status", "subnet", cidr, "gateway", gateway, "environments",
+                     (json_int_t)json_get_integer(usage, "environments", 0), "memory_mib",
                      (json_int_t)json_get_integer(usage, "memory_mib", 0), "vcpus",
                      (json_int_t)json_get_integer(usage, "vcpus", 0), "disk_mib",
                      (json_int_t)json_get_integer(usage, "disk_mib", 0), "revision", (json_int_t)revision);

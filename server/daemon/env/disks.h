@@ -14,7 +14,7 @@
 #include "env/spec.h"
 #include "proto/name.h"
 
-#define DISKS_FDS_MAX (1 + SPEC_VOLUMES_MAX)
+#define DISKS_FDS_MAX  (1 + SPEC_VOLUMES_MAX)
 #define DISKS_ID_BYTES 32
 
 // Whose disks: strings are the caller's.
@@ -24,9 +24,9 @@ struct disks_owner {
 };
 
 struct disks_root {
-    int base_fd; // -1: there is no root disk
+    int base_fd;                     // -1: there is no root disk
     uint8_t base_id[DISKS_ID_BYTES]; // the digest of the image's disk
-    uint64_t bytes; // 0: as large as the base
+    uint64_t bytes;                  // 0: as large as the base
 };
 
 // Opens the overlay (if there is a base) and then each volume for reading and writing; makes those that are

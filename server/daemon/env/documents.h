@@ -10,7 +10,8 @@
 //                         paused: it is to stand still, disk_mib: what counts of its disks, deleting,
 //                         cancelled: the start that was. Written by the API
 //   status/T/E            what is observed, and uid, vm, generation. Written by the environment's life cycle
-//   images/sha256:HEX     size, type, note, name, since_ms, refs: environments whose spec names it, Linux images whose
+//   images/sha256:HEX     size, type, note, name, since_ms, refs: environments whose spec names it, Linux
+//   images whose
 //                         manifest does; linux: the manifest, of type linux
 //   operations/ID         tenant, spec, status
 //   policies/main         text, file, since, version; policy-versions/NNNNNNNNNN the same, for each that was
@@ -20,10 +21,10 @@
 #include <jansson.h>
 #include <stdint.h>
 
-#include "proto/name.h"
 #include "env/spec.h"
-#include "json/fields.h"
+#include "proto/name.h"
 #include "store/store.h"
+#include "json/fields.h"
 
 #define DOC_KEY_CAP    192
 #define DOC_DIGEST_CAP 72 // "sha256:", 64 hex digits, NUL

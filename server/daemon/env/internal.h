@@ -73,7 +73,7 @@ struct env {
     bool overdue; // the grace is over
     enum asked_still asked_still;
     bool stands_still;
-    uint64_t agent_heard_ns; // when the agent was known to live last, for the watchdog; 0: never
+    uint64_t agent_heard_ns;     // when the agent was known to live last, for the watchdog; 0: never
     struct vmctl_stats vm_stats; // as last told
     uint64_t vm_stats_ns, vm_stats_ms, guest_stats_ns;
     bool guest_asked, has_guest_stats;
@@ -181,7 +181,7 @@ int start_linux(struct env *e, struct reason *ret_reason);
 void start_linux_cancel(struct env *e);
 
 // disk_work.c
-void disk_work_remove(struct env *e);   // it is gone for good
+void disk_work_remove(struct env *e);    // it is gone for good
 void disk_work_sweep(struct manager *m); // what a predecessor could not remove
 
 // stats.c

@@ -127,10 +127,10 @@ int environment_create(const struct store *store, struct store_txn *txn, const c
         rc = operation_put_simple(txn, operation, tenant, name, "start", 1, why);
     if (rc < 0)
         return rc;
-    _cleanup_json_ json_t *doc = json_pack("{s:o, s:O, s:s, s:i, s:i, s:I}", "labels",
-                                           object_labels(request), "spec", json_object_get(request, "spec"),
-                                           "uid", uid_text, "host", host, "generation", spec.run ? 1 : 0,
-                                           "disk_mib", (json_int_t)disk_mib);
+    _cleanup_json_ json_t *doc =
+        json_pack("{s:o, s:O, s:s, s:i, s:i, s:I}", "labels", object_labels(request), "spec",
+                  json_object_get(request, "spec"), "uid", uid_text, "host", host, "generation",
+                  spec.run ? 1 : 0, "disk_mib", (json_int_t)disk_mib);
     rc = doc ? store_txn_expect(txn, key, 0) : -ENOMEM;
     if (rc == 0)
         rc = doc_put(txn, key, doc);

@@ -1,5 +1,5 @@
-// Owns the rules for what an environment's spec may say beyond its own text: the images that it names, what it
-// costs of the tenant's quota, what of it can change. Called by objects_environment.c and objects_image.c.
+// Owns the rules for what an environment's spec may say beyond its own text: the images that it names, what
+// it costs of the tenant's quota, what of it can change. Called by objects_environment.c and objects_image.c.
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -118,10 +118,11 @@ static int expect_cell(const struct store *store, const char *name, const struct
 {
     size_t n = args_bytes(name, spec);
     if (n > VMCTL_ARGS_BYTES_MAX)
-        return refuse_member(why, "/spec/args",
-                             refuse(why, -E2BIG, 422, "invalid-member",
-                                    "arguments and variables have %zu bytes together, at most %u are possible",
-                                    n, VMCTL_ARGS_BYTES_MAX));
+        return refuse_member(
+            why, "/spec/args",
+            refuse(why, -E2BIG, 422, "invalid-member",
+                   "arguments and variables have %zu bytes together, at most %u are possible", n,
+                   VMCTL_ARGS_BYTES_MAX));
     int rc = check_image_type(
         store, spec->program, "/spec/program", "static-elf", "program-not-static-elf",
         "Link the program statically for x86-64 (musl-gcc -static, or gcc -static), and upload it "
@@ -185,8 +186,7 @@ int spec_expect(const struct store *store, const char *name, const json_t *doc, 
     struct env_spec spec;
     struct json_fault fault;
     if (spec_check(json_object_get(doc, "spec"), &fault) < 0)
-        return refuse_member(why, fault.pointer,
-                             refuse(why, -EINVAL, 422, fault.code, "%s %s", fault.pointer, fault.text));
+        return refuse_member(why, fault.pointer, refuse(why, -EINVAL, 422, fault.code, "%s", fault.text));
     doc_read_spec(doc, &spec);
     *ret_disk_mib = 0;
     return spec.kind == ENV_KIND_LINUX ? expect_linux(store, &spec, ret_disk_mib, why)
@@ -224,7 +224,8 @@ int spec_expect_change(const struct env_spec *before, const struct env_spec *aft
     for (size_t i = 0; i < before->n_volumes; i++) {
         const struct env_volume *now = find_volume(after, before->volumes[i].name);
         if (!now || now->size_mib != before->volumes[i].size_mib)
-            return refuse_fixed("volumes", "can only grow by new ones: each that is there keeps its size", why);
+            return refuse_fixed("volumes", "can only grow by new ones: each that is there keeps its size",
+                                why);
     }
     return 0;
 }

@@ -120,8 +120,8 @@ static bool still_over(const struct env *e, const struct operation *o, struct re
 static bool try_finish(struct env *e, struct operation *o)
 {
     static bool (*const overs[])(const struct env *, const struct operation *, struct reason *, bool *) = {
-        [OPERATION_START] = start_over,    [OPERATION_STOP] = stop_over,   [OPERATION_DELETE] = delete_over,
-        [OPERATION_RESTART] = start_over,  [OPERATION_PAUSE] = still_over, [OPERATION_RESUME] = still_over,
+        [OPERATION_START] = start_over,   [OPERATION_STOP] = stop_over,   [OPERATION_DELETE] = delete_over,
+        [OPERATION_RESTART] = start_over, [OPERATION_PAUSE] = still_over, [OPERATION_RESUME] = still_over,
     };
     struct reason error;
     bool failed = false;

@@ -44,8 +44,8 @@ static const struct {
     {"network-failed", "Do what the text says, then start it again; envpriv's log may say more"},
     {"image-missing", "Upload the image again"},
     {"image-corrupt", "Upload the image again: envctl image import; and look after the host's disk"},
-    {"no-hardware-kvm",
-     "Run cells here, or move it to a host with VMX or SVM (on a virtual machine: with nested virtualization)"},
+    {"no-hardware-kvm", "Run cells here, or move it to a host with VMX or SVM (on a virtual machine: with "
+                        "nested virtualization)"},
     {"disk-unavailable", "Mend what the text names under the state folder, then start it again"},
     {"disk-full", "Make room under the state folder, then start it again"},
     {"log-unavailable", "Mend what the text names under the state folder, then start it again"},

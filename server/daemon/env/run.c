@@ -253,7 +253,7 @@ void run_attach(struct env *e)
         env_timer_in(e, boot_timeout_ms(e));
     if (e->software[0] != '\0')
         e->agent_heard_ns = io_monotonic_ns(); // it has its time to connect anew
-    vm_link_query(e->link); // what happened while nobody listened
+    vm_link_query(e->link);                    // what happened while nobody listened
 }
 
 void run_attach_dead(struct env *e)

@@ -17,8 +17,8 @@
 #define PAGE_TABLE_SHARE 128
 #define MONITOR_PIDS     16
 #define LINUX_PIDS       128 // vCPUs, and the threads that io_uring makes for files
-#define CELL_FDS      4 // of SPAWN: kernel, program, log[, archive]
-#define VIEW(s)       ((struct wire_view){(const uint8_t *)(s), strlen(s)})
+#define CELL_FDS         4   // of SPAWN: kernel, program, log[, archive]
+#define VIEW(s)          ((struct wire_view){(const uint8_t *)(s), strlen(s)})
 
 static int open_image(struct env *e, const char *digest, const char *role, int *ret_fd, struct reason *reason)
 {

@@ -165,10 +165,9 @@ static const struct {
     const char *member;
     enum presence of[ENV_KIND_COUNT];
 } presences[] = {
-    {"program", {MUST, NOT}}, {"archive", {MAY, NOT}},  {"argv0", {MAY, NOT}},
-    {"args", {MAY, NOT}},     {"env", {MAY, NOT}},      {"image", {NOT, MUST}},
-    {"vcpus", {NOT, MAY}},    {"disk_mib", {NOT, MAY}}, {"volumes", {NOT, MAY}},
-    {"cmdline", {NOT, MAY}},  {"watchdog_s", {NOT, MAY}},
+    {"program", {MUST, NOT}}, {"archive", {MAY, NOT}}, {"argv0", {MAY, NOT}},      {"args", {MAY, NOT}},
+    {"env", {MAY, NOT}},      {"image", {NOT, MUST}},  {"vcpus", {NOT, MAY}},      {"disk_mib", {NOT, MAY}},
+    {"volumes", {NOT, MAY}},  {"cmdline", {NOT, MAY}}, {"watchdog_s", {NOT, MAY}},
 };
 
 static const struct {
@@ -213,7 +212,8 @@ int spec_check(const json_t *spec, struct json_fault *fault)
         bool given = json_object_get(spec, presences[i].member) != NULL;
         if (given && presences[i].of[kind] == NOT)
             return fault_at(fault, "unknown-member", presences[i].member,
-                            "is no member of kind %s, but of kind %s", kind_names[kind], kind_names[1 - kind]);
+                            "is no member of kind %s, but of kind %s", kind_names[kind],
+                            kind_names[1 - kind]);
         if (!given && presences[i].of[kind] == MUST)
             return fault_at(fault, "missing-member", presences[i].member, "is required of kind %s",
                             kind_names[kind]);
@@ -235,8 +235,7 @@ static void read_limits(const json_t *spec, struct env_spec *ret)
     const json_t *limits = json_object_get(spec, "limits");
     const json_t *net = json_object_get(limits, "net"), *disk = json_object_get(limits, "disk");
     bool cell = ret->kind == ENV_KIND_CELL;
-    ret->net_packets_per_s =
-        (uint64_t)json_get_integer(net, "packets_per_s", cell ? CELL_PACKETS_PER_S : 0);
+    ret->net_packets_per_s = (uint64_t)json_get_integer(net, "packets_per_s", cell ? CELL_PACKETS_PER_S : 0);
     ret->net_bits_per_s = (uint64_t)json_get_integer(net, "bits_per_s", cell ? CELL_BITS_PER_S : 0);
     ret->disk_requests_per_s = (uint64_t)json_get_integer(disk, "requests_per_s", 0);
     ret->disk_bytes_per_s = (uint64_t)json_get_integer(disk, "bytes_per_s", 0);
@@ -252,9 +251,8 @@ static void read_linux(const json_t *spec, struct env_spec *ret)
     ret->watchdog_s = (uint32_t)json_get_integer(spec, "watchdog_s", WATCHDOG_S_DEFAULT);
     for (; ret->n_volumes < json_array_size(volumes) && ret->n_volumes < SPEC_VOLUMES_MAX; ret->n_volumes++) {
         const json_t *volume = json_array_get(volumes, ret->n_volumes);
-        ret->volumes[ret->n_volumes] =
-            (struct env_volume){json_get_string(volume, "name", ""),
-                                (uint32_t)json_get_integer(volume, "size_mib", 0)};
+        ret->volumes[ret->n_volumes] = (struct env_volume){json_get_string(volume, "name", ""),
+                                                           (uint32_t)json_get_integer(volume, "size_mib", 0)};
     }
 }
 

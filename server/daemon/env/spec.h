@@ -5,8 +5,8 @@
 #include <jansson.h>
 #include <stdint.h>
 
-#include "json/fields.h"
 #include "proto/vmctl.h"
+#include "json/fields.h"
 
 #define SPEC_VOLUMES_MAX (VMCTL_DISKS_MAX - 1) // beside the root disk
 

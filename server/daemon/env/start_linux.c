@@ -73,18 +73,17 @@ static void describe_disks(const struct linux_start *s, const struct env_spec *s
         if (is_root)
             guest->fds[guest->n_fds++] = s->parts[MANIFEST_DISK];
         guest->fds[guest->n_fds++] = s->disks[i];
-        guest->disks[guest->n_disks++] =
-            (struct vmctl_disk){.flags = is_root ? VMCTL_DISK_OVERLAY : 0,
-                                .id = {(const uint8_t *)id, strlen(id)},
-                                .requests_per_s = spec->disk_requests_per_s,
-                                .bytes_per_s = spec->disk_bytes_per_s};
+        guest->disks[guest->n_disks++] = (struct vmctl_disk){.flags = is_root ? VMCTL_DISK_OVERLAY : 0,
+                                                             .id = {(const uint8_t *)id, strlen(id)},
+                                                             .requests_per_s = spec->disk_requests_per_s,
+                                                             .bytes_per_s = spec->disk_bytes_per_s};
     }
 }
 
 static void request(struct linux_start *s)
 {
     struct env *e = s->env;
-    char cmdline[VMCTL_CMDLINE_MAX + 1];
+    char cmdline[2 * (VMCTL_CMDLINE_MAX + 1)]; // both together fit VMCTL_CMDLINE_MAX: specs are checked
     struct spawn_guest guest = {.cmdline = cmdline, .has_initrd = s->parts[MANIFEST_INITRD] >= 0};
     snprintf(cmdline, sizeof cmdline, "%s%s%s", s->manifest.cmdline,
              s->manifest.cmdline[0] && e->spec.cmdline ? " " : "", e->spec.cmdline ? e->spec.cmdline : "");

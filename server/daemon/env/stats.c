@@ -163,11 +163,11 @@ bool stats_get(const struct manager *m, const char *tenant, const char *name, st
 
 // The members that only grow while a machine runs; the others are what is used now.
 static const size_t counters[] = {
-    offsetof(struct vmctl_stats, cpu_ns),          offsetof(struct vmctl_stats, net_rx_bytes),
-    offsetof(struct vmctl_stats, net_rx_packets),  offsetof(struct vmctl_stats, net_rx_dropped),
-    offsetof(struct vmctl_stats, net_tx_bytes),    offsetof(struct vmctl_stats, net_tx_packets),
-    offsetof(struct vmctl_stats, net_tx_dropped),  offsetof(struct vmctl_stats, disk_reads),
-    offsetof(struct vmctl_stats, disk_writes),     offsetof(struct vmctl_stats, disk_read_bytes),
+    offsetof(struct vmctl_stats, cpu_ns),           offsetof(struct vmctl_stats, net_rx_bytes),
+    offsetof(struct vmctl_stats, net_rx_packets),   offsetof(struct vmctl_stats, net_rx_dropped),
+    offsetof(struct vmctl_stats, net_tx_bytes),     offsetof(struct vmctl_stats, net_tx_packets),
+    offsetof(struct vmctl_stats, net_tx_dropped),   offsetof(struct vmctl_stats, disk_reads),
+    offsetof(struct vmctl_stats, disk_writes),      offsetof(struct vmctl_stats, disk_read_bytes),
     offsetof(struct vmctl_stats, disk_write_bytes), offsetof(struct vmctl_stats, disk_flushes),
 };
 

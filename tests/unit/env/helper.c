@@ -52,6 +52,7 @@ static void handle_spawn(struct helper *h, const struct privctl_message *m)
         return;
     }
     assert_true(h->n_vms < HELPER_VMS);
+    h->spawn = m->spawn;
     struct helper_vm *vm = &h->vms[h->n_vms++];
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds), 0);
     *vm = (struct helper_vm){.id = m->spawn.vm, .control = fds[0], .daemon = fds[1], .agent = -1};
@@ -96,10 +97,11 @@ static void handle(struct helper *h, const struct privctl_message *m)
     switch (m->type) {
     case PRIVCTL_HELLO:
         say(h,
-            &(struct privctl_message){
-                .type = PRIVCTL_HELLO_OK,
-                .tag = m->tag,
-                .hello_ok = {PRIVCTL_VERSION, VIEW("test"), VIEW("hw"), VIEW("a test"), VIEW("v2")}},
+            &(struct privctl_message){.type = PRIVCTL_HELLO_OK,
+                                      .tag = m->tag,
+                                      .hello_ok = {PRIVCTL_VERSION, VIEW("test"),
+                                                   h->kvm ? VIEW(h->kvm) : VIEW("hw"), VIEW("a test"),
+                                                   VIEW("v2")}},
             -1);
         break;
     case PRIVCTL_LIST:
@@ -151,6 +153,8 @@ static void on_request(evutil_socket_t sock, short what, void *arg)
         close(fds[i]);
     if (!privctl_read(data, (size_t)n, &m, &error))
         fail_msg("envd sent a malformed message: %s", error.what);
+    if (m.type == PRIVCTL_SPAWN)
+        h->n_spawn_fds = n_fds;
     if (!h->silent)
         handle(h, &m);
 }

@@ -25,6 +25,9 @@ struct helper {
     int listener, sock; // -1: not connected
     struct helper_vm vms[HELPER_VMS];
     size_t n_vms;
+    const char *kvm;            // what it says of the host; NULL: "hw"
+    struct privctl_spawn spawn; // the last one, without its configuration
+    size_t n_spawn_fds;
     bool refuse_spawn, refuse_net, silent, stubborn; // stubborn: KILL does not help
     unsigned nets_up, nets_down, kills;
 };

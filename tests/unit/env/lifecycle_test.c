@@ -7,9 +7,9 @@
 #include "env/lifecycle.h"
 
 static const char *const action_letters[ENV_ACTION_COUNT] = {
-    [ENV_ACTION_ERROR] = "error",   [ENV_ACTION_NONE] = "-",         [ENV_ACTION_SPAWN] = "spawn",
-    [ENV_ACTION_ATTACH] = "attach", [ENV_ACTION_SHUTDOWN] = "shut",  [ENV_ACTION_ESCALATE] = "escal",
-    [ENV_ACTION_KILL] = "kill",     [ENV_ACTION_GIVE_UP] = "giveup", [ENV_ACTION_RELEASE] = "release",
+    [ENV_ACTION_ERROR] = "error",     [ENV_ACTION_NONE] = "-",         [ENV_ACTION_SPAWN] = "spawn",
+    [ENV_ACTION_ATTACH] = "attach",   [ENV_ACTION_SHUTDOWN] = "shut",  [ENV_ACTION_ESCALATE] = "escal",
+    [ENV_ACTION_KILL] = "kill",       [ENV_ACTION_GIVE_UP] = "giveup", [ENV_ACTION_RELEASE] = "release",
     [ENV_ACTION_RESUMED] = "resumed",
 };
 
@@ -22,7 +22,8 @@ static const char *const expected[ENV_STATE_COUNT][ENV_EVENT_COUNT] = {
     [ENV_STARTING] = {"", "->stopping", "attach>booting", "release>failed", "", "", "->stopping",
                       "release>stopped", "release>failed", "spawn>starting", "attach>booting", "", "", ""},
     [ENV_BOOTING] = {"", "shut>stopping", "", "", "->ready", "->booting", "->stopping", "release>stopped",
-                     "release>failed", "release>lost", "attach>booting", "giveup>stopping", "->paused", "->booting"},
+                     "release>failed", "release>lost", "attach>booting", "giveup>stopping", "->paused",
+                     "->booting"},
     [ENV_READY] = {"", "shut>stopping", "", "", "", "->booting", "->stopping", "release>stopped",
                    "release>failed", "release>lost", "attach>booting", "", "->paused", "->ready"},
     [ENV_STOPPING] = {"", "->stopping", "kill>stopping", "release>stopped", "shut>stopping", "->stopping",
