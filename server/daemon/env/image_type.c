@@ -51,10 +51,11 @@ static const struct magic {
     {0x438, "\x53\xef", 2, IMAGE_DISK, "is an ext4 file system, not a program"},
 };
 
+// A longer text is cut.
 static void say(struct image_kind *kind, enum image_type type, const char *text)
 {
     kind->type = type;
-    snprintf(kind->note, sizeof kind->note, "%s", text);
+    snprintf(kind->note, sizeof kind->note, "%.*s", (int)sizeof kind->note - 1, text);
 }
 
 static void probe_headers(int fd, const Elf64_Ehdr *untrusted, struct image_kind *kind)
