@@ -7,9 +7,11 @@ enum serial_register { DATA, IER, IIR, LCR, MCR, LSR, MSR, SCR };
 #define IER_RECEIVED 0x01u
 #define IER_SENT     0x02u
 #define IER_ALL      0x0fu
-#define IIR_NONE     0x01u // no interrupt pending; without FIFO bits this is a 16450
+#define IIR_NONE     0x01u // no interrupt pending
 #define IIR_SENT     0x02u
 #define IIR_RECEIVED 0x04u
+#define IIR_FIFO     0xc0u
+#define FCR_ENABLE   0x01u
 #define LCR_DLAB     0x80u // offsets 0 and 1 are the divisor
 #define MCR_DTR      0x01u
 #define MCR_RTS      0x02u
@@ -67,7 +69,7 @@ static uint8_t read_iir(struct serial *s)
     const uint8_t iir = pending(s);
     if (iir == IIR_SENT)
         s->sent = false; // reading it is what acknowledges it
-    return iir;
+    return iir | (s->fifo ? IIR_FIFO : 0);
 }
 
 uint8_t serial_read(struct serial *s, unsigned offset)
@@ -112,8 +114,10 @@ static void write_data(struct serial *s, uint8_t value)
     } else {
         s->ops->output(s->arg, value);
     }
-    // The line falls and rises again: an edge-triggered controller would miss the next one otherwise.
-    s->sent = false;
+    // The line falls and rises again: an edge-triggered controller would miss the next one otherwise. With
+    // the FIFO on it does so for the first byte of those that one interrupt is answered with: the others
+    // would only cost time.
+    s->sent = s->sent && s->fifo;
     update_line(s);
     s->sent = true;
 }
@@ -152,7 +156,9 @@ void serial_write(struct serial *s, unsigned offset, uint8_t untrusted_value)
     case SCR:
         s->scr = untrusted_value;
         break;
-    case IIR: // FIFO control: there are none
+    case IIR: // FIFO control. What is sent never stays in it.
+        s->fifo = untrusted_value & FCR_ENABLE;
+        break;
     case LSR:
     case MSR:
         break;

@@ -1,4 +1,5 @@
-// A 16450 serial port as Linux's 8250 driver wants it: output goes to a sink at once, input is never there.
+// A 16550A serial port as Linux's 8250 driver wants it: output goes to a sink at once, input is never there.
+// Its FIFO lets a driver send 16 bytes for an interrupt.
 // Early output and a console of last resort; virtio-console does the work otherwise. Driven by a vCPU
 // thread's port exits; knows neither KVM nor the log. Source: TI PC16550D data sheet, table 4; registers at
 // the port's offsets 0 to 7, one byte each.
@@ -22,6 +23,7 @@ struct serial {
     uint8_t ier, lcr, mcr, scr, dll, dlm;
     bool sent;     // the "transmitter empty" interrupt is due, until it is read or the next byte
     bool received; // loop-back mode: rbr holds a byte
+    bool fifo;     // is switched on
     uint8_t rbr;
     bool raised;
 };

@@ -71,7 +71,7 @@ static void the_divisor_is_no_output(void **state)
 }
 
 // autoconfig() in Linux's 8250_port.c.
-static void linux_finds_a_16450(void **state)
+static void linux_finds_a_16550a(void **state)
 {
     struct sample *s = *state;
     serial_write(&s->port, 1, 0);
@@ -82,10 +82,21 @@ static void linux_finds_a_16450(void **state)
     serial_write(&s->port, 4, 0x10 | 0x08 | 0x02);
     assert_int_equal(serial_read(&s->port, 6) & 0xf0, 0x90);
     serial_write(&s->port, 4, 0);
-    serial_write(&s->port, 2, 0x01); // FIFO on: not there
-    assert_int_equal(serial_read(&s->port, 2) >> 6, 0);
+    serial_write(&s->port, 2, 0x01); // FIFO on
+    assert_int_equal(serial_read(&s->port, 2) >> 6, 3);
+    serial_write(&s->port, 2, 0x21); // 64 bytes of it: not a 16750
+    assert_int_equal(serial_read(&s->port, 2) & 0xe0, 0xc0);
     serial_write(&s->port, 7, 0xa5);
     assert_int_equal(serial_read(&s->port, 7), 0xa5);
+}
+
+static void the_fifo_can_be_switched_off(void **state)
+{
+    struct sample *s = *state;
+    assert_int_equal(serial_read(&s->port, 2), 0x01);
+    serial_write(&s->port, 2, 0x01);
+    serial_write(&s->port, 2, 0x00);
+    assert_int_equal(serial_read(&s->port, 2), 0x01);
 }
 
 static void enabling_the_interrupt_raises_it_until_it_is_read(void **state)
@@ -107,6 +118,23 @@ static void each_byte_raises_the_interrupt_anew(void **state)
     serial_write(&s->port, 0, 'a');
     serial_write(&s->port, 0, 'b');
     assert_true(s->line);
+    assert_int_equal(s->n_raised, 3);
+}
+
+static void with_the_fifo_on_bytes_raise_it_once_until_it_is_read(void **state)
+{
+    struct sample *s = *state;
+    serial_write(&s->port, 4, 0x08);
+    serial_write(&s->port, 2, 0x01);
+    serial_write(&s->port, 1, 0x02);
+    assert_int_equal(serial_read(&s->port, 2), 0xc2);
+    for (int i = 0; i < 16; i++)
+        serial_write(&s->port, 0, 'a');
+    assert_true(s->line);
+    assert_int_equal(s->n_raised, 2);
+    assert_int_equal(serial_read(&s->port, 2), 0xc2);
+    assert_false(s->line);
+    serial_write(&s->port, 0, 'b');
     assert_int_equal(s->n_raised, 3);
 }
 
@@ -153,9 +181,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(bytes_written_reach_the_sink),
         TEST(the_divisor_is_no_output),
-        TEST(linux_finds_a_16450),
+        TEST(linux_finds_a_16550a),
+        TEST(the_fifo_can_be_switched_off),
         TEST(enabling_the_interrupt_raises_it_until_it_is_read),
         TEST(each_byte_raises_the_interrupt_anew),
+        TEST(with_the_fifo_on_bytes_raise_it_once_until_it_is_read),
         TEST(the_line_stays_down_without_out2),
         TEST(disabling_the_interrupt_lowers_the_line),
         TEST(loop_back_returns_the_byte_and_sends_nothing),
