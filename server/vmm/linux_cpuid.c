@@ -120,6 +120,43 @@ static void remove_leaf(struct linux_cpuid *table, uint32_t function)
     table->head.nent = kept;
 }
 
+// ---- XSAVE, leaf 0xd: sub-leaf 0 is what XCR0 may hold and the bytes that takes, 1 the same of XSAVES,
+// from 2 on a component each with its size and offset (Intel SDM 1, 13.2) ----
+
+#define XSAVE_LEAF 0xdu
+#define XSAVE_MIN  576u // legacy area and header
+
+static struct kvm_cpuid_entry2 *find_entry(struct linux_cpuid *table, uint32_t function, uint32_t index)
+{
+    for (uint32_t i = 0; i < table->head.nent; i++)
+        if (table->entries[i].function == function && table->entries[i].index == index)
+            return &table->entries[i];
+    return NULL;
+}
+
+// Components that were taken away leave no sub-leaf and no bytes: kernels add them up and compare. EBX of
+// both sub-leaves follows the guest's XCR0, KVM sees to that.
+static void fit_xsave(struct linux_cpuid *table)
+{
+    struct kvm_cpuid_entry2 *all = find_entry(table, XSAVE_LEAF, 0);
+    const struct kvm_cpuid_entry2 *more = find_entry(table, XSAVE_LEAF, 1);
+    if (!all)
+        return;
+    const uint64_t user = (uint64_t)all->edx << 32 | all->eax;
+    const uint64_t any = user | (more ? (uint64_t)more->edx << 32 | more->ecx : 0);
+    uint32_t bytes = XSAVE_MIN;
+    for (uint32_t i = 0; i < table->head.nent; i++) {
+        struct kvm_cpuid_entry2 *e = &table->entries[i];
+        if (e->function != XSAVE_LEAF || e->index < 2 || e->index > 63)
+            continue;
+        if (!(any >> e->index & 1))
+            e->eax = e->ebx = e->ecx = e->edx = 0;
+        if ((user >> e->index & 1) && e->ebx + e->eax > bytes)
+            bytes = e->ebx + e->eax;
+    }
+    all->ebx = all->ecx = bytes;
+}
+
 static void add_entry(struct linux_cpuid *table, const struct kvm_cpuid_entry2 *e)
 {
     if (table->head.nent < LINUX_CPUID_ENTRIES_MAX)
@@ -156,6 +193,7 @@ void linux_cpuid_adjust(struct linux_cpuid *table, unsigned index, unsigned n)
             if (topology[t].function == e->function)
                 topology[t].set(e, index, n);
     }
+    fit_xsave(table);
     set_extended_topology(table, index, n);
 }
 

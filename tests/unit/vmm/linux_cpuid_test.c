@@ -17,6 +17,14 @@ static int setup(void **state)
         {.function = 4, .index = 3, .eax = 0x63},
         {.function = 0xa, .eax = 0x12345678},
         {.function = 0xb},
+        // x87, SSE, AVX, PKRU, and AMX's two
+        {.function = 0xd, .index = 0, .eax = 0x60207, .ebx = 11008, .ecx = 11008},
+        {.function = 0xd, .index = 1, .eax = 0xf, .ebx = 11008, .ecx = 1u << 11},
+        {.function = 0xd, .index = 2, .eax = 256, .ebx = 576},
+        {.function = 0xd, .index = 9, .eax = 8, .ebx = 2688},
+        {.function = 0xd, .index = 11, .eax = 16, .ecx = 1},
+        {.function = 0xd, .index = 17, .eax = 64, .ebx = 2752},
+        {.function = 0xd, .index = 18, .eax = 8192, .ebx = 2816},
         {.function = 0x1f},
         {.function = 0x80000001, .ecx = ~0u},
         {.function = 0x80000008, .ecx = 0x7777},
@@ -95,6 +103,19 @@ static void every_guest_sees_a_hypervisor_with_its_clock(void **state)
     assert_int_equal(entry(0x40000001, 0)->eax, 0x1234);
 }
 
+static void xsave_takes_no_more_than_what_is_left(void **state)
+{
+    (void)state;
+    linux_cpuid_adjust(&table, 0, 2);
+    assert_int_equal(entry(0xd, 0)->eax, 0x207);
+    assert_int_equal(entry(0xd, 0)->ecx, 2696);
+    assert_int_equal(entry(0xd, 0)->ebx, 2696);
+    assert_int_equal(entry(0xd, 2)->eax, 256);
+    assert_int_equal(entry(0xd, 11)->eax, 16); // XSAVES' own
+    assert_int_equal(entry(0xd, 18)->eax, 0);
+    assert_int_equal(entry(0xd, 18)->ebx, 0);
+}
+
 static void a_full_table_stays_one(void **state)
 {
     (void)state;
@@ -111,6 +132,7 @@ int main(void)
         cmocka_unit_test_setup(one_vcpu_has_no_siblings, setup),
         cmocka_unit_test_setup(no_guest_sees_virtualization_or_counters, setup),
         cmocka_unit_test_setup(every_guest_sees_a_hypervisor_with_its_clock, setup),
+        cmocka_unit_test_setup(xsave_takes_no_more_than_what_is_left, setup),
         cmocka_unit_test_setup(a_full_table_stays_one, setup),
     };
     return cmocka_run_group_tests_name("vmm/linux_cpuid", tests, NULL, NULL);
