@@ -123,6 +123,17 @@ static bool on_run_failed(void *arg, int error)
     return end_failed(arg, VMCTL_CAUSE_KVM, text);
 }
 
+// Only another vCPU could wake one that is halted with interrupts off, or start one.
+static void on_interrupted(void *arg)
+{
+    struct linux_vcpu *cpu = arg;
+    struct kvm_mp_state s = {.mp_state = KVM_MP_STATE_RUNNABLE};
+    ioctl(cpu->kvm->fd, KVM_GET_MP_STATE, &s);
+    const bool halted = s.mp_state == KVM_MP_STATE_HALTED && !cpu->kvm->run->if_flag;
+    atomic_store(&cpu->stands_still, halted || s.mp_state == KVM_MP_STATE_UNINITIALIZED ||
+                                         s.mp_state == KVM_MP_STATE_INIT_RECEIVED);
+}
+
 static void on_held(void *arg)
 {
     const struct linux_vcpu *cpu = arg;
@@ -147,6 +158,7 @@ static const struct vcpu_ops ops = {
             [EXIT_MEMORY_FAULT] = report_no_memory,
         },
     .unexpected = on_exit_unexpected,
+    .interrupted = on_interrupted,
     .failed = on_run_failed,
     .held = on_held,
     .ended = on_ended,
@@ -200,6 +212,20 @@ bool linux_vcpus_held(const struct linux_vcpus *v)
         if (!atomic_load(&v->vcpus[i].thread.is_held))
             return false;
     return true;
+}
+
+// Two looks, for of two vCPUs the one that was looked at first may be woken by the other before that halts.
+bool linux_vcpus_look_dead(struct linux_vcpus *v)
+{
+    bool all = true;
+    for (unsigned i = 0; i < v->n; i++)
+        all = atomic_exchange(&v->vcpus[i].stands_still, false) && all;
+    v->n_still = all ? v->n_still + 1 : 0;
+    if (v->n_still >= 2)
+        return true;
+    for (unsigned i = 0; i < v->n; i++)
+        vcpu_thread_kick(&v->vcpus[i].thread);
+    return false;
 }
 
 uint64_t linux_vcpus_cpu_ns(const struct linux_vcpus *v)

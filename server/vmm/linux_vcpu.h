@@ -15,6 +15,7 @@ struct linux_vcpu {
     struct linux_vcpus *all;
     const struct kvm_vcpu *kvm;
     struct vcpu_thread thread;
+    atomic_bool stands_still; // when last kicked: no interrupt could wake it
 };
 
 struct linux_vcpus {
@@ -25,6 +26,7 @@ struct linux_vcpus {
     atomic_bool ending; // the first to end says how
     atomic_bool ended;  // outcome is there; it is constant from then on
     struct outcome outcome;
+    unsigned n_still; // looks in a row that found all of them standing still
 };
 
 // Prepares. vm and bus outlive the vCPUs. 0 or -errno.
@@ -38,5 +40,8 @@ void linux_vcpus_hold(struct linux_vcpus *v);
 void linux_vcpus_release(struct linux_vcpus *v);
 bool linux_vcpus_held(const struct linux_vcpus *v);
 uint64_t linux_vcpus_cpu_ns(const struct linux_vcpus *v);
+// A look at whether the guest will ever run again, which kicks every vCPU: to be taken now and then. True
+// when the last two found all of them halted with interrupts off, or not started by any other. I/O thread.
+bool linux_vcpus_look_dead(struct linux_vcpus *v);
 // The outcome, or NULL while the guest runs. Any thread.
 const struct outcome *linux_vcpus_outcome(const struct linux_vcpus *v);

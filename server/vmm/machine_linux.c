@@ -17,15 +17,16 @@
 
 #define PANIC_AGE_NS 60000000000ull // a restart that comes later is none of a panic's
 #define OUTPUT_CHUNK 1024u
+#define LOOK_GAP_NS  10000000000ull // between two looks at whether the guest will ever run again
 
 // Our words of the command line. Consoles: the serial port until the virtio one's driver is there, which is a
-// module in many kernels; urgent words on both. A panic restarts, which is how it gets known. There is no
-// PCI: looking for it takes time.
-#define CMDLINE "console=ttyS0 console=hvc0 quiet panic=-1"
+// module in many kernels; urgent words on both. A panic restarts, which is how it gets known. Early, PCI is
+// only good for quirks of devices that are not there: kernels look for AGP bridges in 8,192 places, twice.
+#define CMDLINE "console=ttyS0 console=hvc0 quiet panic=-1 pci=noearly"
 
 _Static_assert(MACHINE_SLOTS_MAX <= LINUX_GSI_COUNT - LINUX_VIRTIO_GSI, "an interrupt for each device");
-_Static_assert(MACHINE_SLOTS_MAX <= LINUX_BUS_MMIO_MAX && MACHINE_SLOTS_MAX <= ACPI_DEVICES_MAX,
-               "a window for each device");
+_Static_assert(MACHINE_SLOTS_MAX <= LINUX_BUS_MMIO_MAX, "a window for each device");
+_Static_assert(MACHINE_SLOTS_MAX <= ACPI_DEVICES_MAX, "its name in ACPI for each device");
 
 // ---- while it runs ----
 
@@ -54,10 +55,11 @@ static void drain(struct machine *m)
 {
     virtio_console_drain(m->console);
     take_output(m);
-    // All it wrote is known now: a restart or a crash right behind a panic's line is the panic's.
+    // All it wrote is known now: a restart, a crash or a halt right behind a panic's line is the panic's.
     const struct outcome *o = &m->outcome;
     const char *panic = panic_watch_text(&m->guest_linux.panic, io_monotonic_ns(), PANIC_AGE_NS);
-    if (panic && (o->cause == VMCTL_CAUSE_REBOOT || o->cause == VMCTL_CAUSE_TRIPLE_FAULT))
+    if (panic && (o->cause == VMCTL_CAUSE_REBOOT || o->cause == VMCTL_CAUSE_TRIPLE_FAULT ||
+                  o->cause == VMCTL_CAUSE_HANG))
         outcome_fail(&m->outcome, VMCTL_CAUSE_PANIC, "%s", panic);
 }
 
@@ -65,6 +67,21 @@ static const struct outcome *on_wake(struct machine *m)
 {
     take_output(m);
     return linux_vcpus_outcome(&m->guest_linux.vcpus);
+}
+
+// A guest that was halted, or died so: nothing but this tells. One that spins is envd's watchdog's to find.
+static void on_look(void *arg, uint32_t events)
+{
+    (void)events;
+    struct machine *m = arg;
+    struct machine_linux *l = &m->guest_linux;
+    if (!linux_vcpus_look_dead(&l->vcpus)) {
+        loop_timer_set(l->look_timer, io_monotonic_ns() + LOOK_GAP_NS);
+        return;
+    }
+    outcome_fail(&m->outcome, VMCTL_CAUSE_HANG,
+                 "every vCPU is halted with interrupts off: the guest was halted, or its kernel died");
+    loop_stop(m->loop);
 }
 
 // ---- making it ----
@@ -196,6 +213,10 @@ static int start(struct machine *m, struct err *err)
     const struct linux_bus_options options = {
         .mmio = m->mmio, .n_mmio = m->n_slots, .serial_irq_fd = l->serial_irq_fd, .wake_fd = m->wake_fd};
     linux_bus_init(&l->bus, &options);
+    l->look_timer = loop_add_timer(m->loop, on_look, m);
+    if (!l->look_timer)
+        return err_errno(err, -ENOMEM, "a timer");
+    loop_timer_set(l->look_timer, io_monotonic_ns() + LOOK_GAP_NS);
     int rc = linux_vcpus_init(&l->vcpus, &l->vm, &l->bus, m->wake_fd, err);
     return rc < 0 ? rc : linux_vcpus_start(&l->vcpus, err);
 }

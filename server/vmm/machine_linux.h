@@ -21,4 +21,5 @@ struct machine_linux {
     struct virtio_blk *disks[VMCTL_DISKS_MAX];
     struct virtio_balloon *balloon;
     int serial_irq_fd; // 0: none yet
+    struct loop_source *look_timer;
 };
