@@ -23,10 +23,15 @@
 #define VSOCK_QUEUE_SIZE RING_SIZE_MAX // Linux takes two entries per packet
 #define VSOCK_F_STREAM   (1ull << 0)   // newer than linux/virtio_vsock.h
 #define VSOCK_BUDGET     64u           // packets per round and direction
+#define VSOCK_ROOMY      16u           // slots whose connections get VSOCK_BUF_ALLOC
 #define VSOCK_RESETS_MAX 128u
 // Beyond this the transmit queue waits. Each of the connections that exist then can still add one.
 #define VSOCK_RESETS_HIGH 32u
 
+_Static_assert(VSOCK_ROOMY *VSOCK_BUF_ALLOC +
+                       (VIRTIO_VSOCK_CONNECTIONS_MAX - VSOCK_ROOMY) * VSOCK_BUF_ALLOC_MANY <=
+                   6u << 20,
+               "what is held for all connections is bounded");
 _Static_assert(VSOCK_RESETS_HIGH + VIRTIO_VSOCK_CONNECTIONS_MAX <= VSOCK_RESETS_MAX, "resets are never lost");
 
 enum { RX = 0, TX = 1, EVENT = 2 };
@@ -120,7 +125,8 @@ static int accept_guest(struct virtio_vsock *vsock, const struct vsock_packet *r
     int peer;
     if (!slot || request->dst_port != vsock->options.port)
         return -ECONNREFUSED;
-    int rc = vsock_conn_open(&slot->conn, request, &peer);
+    const uint32_t buf_alloc = slot < &vsock->slots[VSOCK_ROOMY] ? VSOCK_BUF_ALLOC : VSOCK_BUF_ALLOC_MANY;
+    int rc = vsock_conn_open(&slot->conn, request, buf_alloc, &peer);
     if (rc < 0)
         return rc;
     slot->armed = vsock_conn_wants(&slot->conn);

@@ -1,7 +1,7 @@
 // Owns a vsock connection between the guest's packets and a socket (virtio 1.2, section 5.10.6). Called by
 // vsock.c on the I/O thread; knows no queue and no other connection.
 //
-//   guest --RW--> [held, at most VSOCK_BUF_ALLOC] --sendmsg--> fd ==pair==> host
+//   guest --RW--> [held, at most credit.buf_alloc] --sendmsg--> fd ==pair==> host
 //   guest <--RW-- straight into the receive buffer <--readv--- fd <==pair== host, as far as the guest's
 //   credit goes
 #include "virtio/vsock_conn.h"
@@ -30,7 +30,8 @@ struct cell {
     enum vsock_state next;
 };
 
-int vsock_conn_open(struct vsock_conn *conn, const struct vsock_packet *request, int *ret_peer)
+int vsock_conn_open(struct vsock_conn *conn, const struct vsock_packet *request, uint32_t buf_alloc,
+                    int *ret_peer)
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0)
@@ -41,7 +42,7 @@ int vsock_conn_open(struct vsock_conn *conn, const struct vsock_packet *request,
         .host_port = request->dst_port,
         .fd = pair[0],
         .owes = VSOCK_OWES_RESPONSE,
-        .credit = {.peer_buf_alloc = request->buf_alloc, .peer_fwd_cnt = 0},
+        .credit = {.buf_alloc = buf_alloc, .peer_buf_alloc = request->buf_alloc},
     };
     *ret_peer = pair[1];
     return 0;
@@ -108,11 +109,11 @@ static uint64_t give(struct vsock_conn *conn, struct iovec *iov, size_t n, uint6
 // Keeps the len bytes at offset of the chain until the socket takes them. The credit bounds the sum.
 static int hold(struct vsock_conn *conn, const struct ring_chain *chain, uint64_t offset, uint32_t len)
 {
-    uint8_t *held = conn->held ? conn->held : malloc(VSOCK_BUF_ALLOC);
+    uint8_t *held = conn->held ? conn->held : malloc(conn->credit.buf_alloc);
     if (!held)
         return -ENOMEM;
     conn->held = held;
-    if (conn->held_start + conn->held_len + len > VSOCK_BUF_ALLOC) {
+    if (conn->held_start + conn->held_len + len > conn->credit.buf_alloc) {
         memmove(conn->held, conn->held + conn->held_start, conn->held_len);
         conn->held_start = 0;
     }
@@ -343,7 +344,7 @@ static int emit(struct vsock_conn *conn, uint16_t op, uint32_t flags, uint32_t l
         .type = VIRTIO_VSOCK_TYPE_STREAM,
         .op = op,
         .flags = flags,
-        .buf_alloc = VSOCK_BUF_ALLOC,
+        .buf_alloc = conn->credit.buf_alloc,
         .fwd_cnt = conn->credit.fwd_cnt,
     };
     conn->credit.told_fwd_cnt = conn->credit.fwd_cnt;

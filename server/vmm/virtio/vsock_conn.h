@@ -50,7 +50,7 @@ struct vsock_conn {
     int fd; // our end of the pair
     struct vsock_credit credit;
     unsigned owes; // enum vsock_owed
-    uint8_t *held; // guest bytes the socket did not take; VSOCK_BUF_ALLOC, only while there are some
+    uint8_t *held; // guest bytes the socket did not take; credit.buf_alloc, only while there are some
     uint32_t held_start, held_len;
     bool readable;         // the socket had something when last seen
     bool ended;            // the socket's reader end: nothing more will come from the host
@@ -59,9 +59,11 @@ struct vsock_conn {
     bool credit_requested; // since the credit ran out
 };
 
-// Opens a free connection for a REQUEST packet: makes the pair, returns the host's end in *ret_peer (the
-// caller's then). The caller registers conn->fd. 0 or -errno (the slot stays free).
-int vsock_conn_open(struct vsock_conn *conn, const struct vsock_packet *request, int *ret_peer);
+// Opens a free connection for a REQUEST packet, on which the guest may send buf_alloc bytes ahead: makes the
+// pair, returns the host's end in *ret_peer (the caller's then). The caller registers conn->fd. 0 or -errno
+// (the slot stays free).
+int vsock_conn_open(struct vsock_conn *conn, const struct vsock_packet *request, uint32_t buf_alloc,
+                    int *ret_peer);
 // True for a connection that packets can be for: not for a free one nor an orphan.
 bool vsock_conn_is_the_guests(const struct vsock_conn *conn);
 // Closes and frees. The caller has removed the source. A free one is fine.

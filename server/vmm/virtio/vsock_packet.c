@@ -82,7 +82,7 @@ uint32_t vsock_credit_free(const struct vsock_credit *credit)
 bool vsock_credit_received(struct vsock_credit *credit, uint32_t len)
 {
     uint32_t held = credit->rx_cnt - credit->fwd_cnt;
-    if (len > VSOCK_BUF_ALLOC - held)
+    if (len > credit->buf_alloc - held)
         return false;
     credit->rx_cnt += len;
     return true;
@@ -91,5 +91,5 @@ bool vsock_credit_received(struct vsock_credit *credit, uint32_t len)
 bool vsock_credit_update_due(const struct vsock_credit *credit)
 {
     uint32_t believed_held = credit->rx_cnt - credit->told_fwd_cnt;
-    return credit->fwd_cnt != credit->told_fwd_cnt && believed_held >= VSOCK_BUF_ALLOC / 2;
+    return credit->fwd_cnt != credit->told_fwd_cnt && believed_held >= credit->buf_alloc / 2;
 }

@@ -7,8 +7,13 @@
 
 #define VSOCK_HEADER_BYTES 44u
 #define VSOCK_HOST_CID     2u
-#define VSOCK_BUF_ALLOC    (256u << 10) // what the guest may send ahead of the socket's reader
-#define VSOCK_PAYLOAD_MAX  (64u << 10)  // per packet
+#define VSOCK_PAYLOAD_MAX  (64u << 10) // per packet
+
+// What the guest may send ahead of the socket's reader: on a connection, and on one that comes when there are
+// many. The sum over all, and what their sockets hold, is part of what a monitor may need beyond its guest's
+// memory (envd's env/spawn.c).
+#define VSOCK_BUF_ALLOC      (256u << 10)
+#define VSOCK_BUF_ALLOC_MANY (32u << 10)
 
 struct vsock_packet {
     uint64_t src_cid, dst_cid;
@@ -32,6 +37,7 @@ enum vsock_verdict vsock_packet_check(const struct vsock_packet *packet, uint64_
 
 // Free-running counters of payload bytes of one connection (virtio 1.2, section 5.10.6.3).
 struct vsock_credit {
+    uint32_t buf_alloc;    // ours: what the guest may send ahead; constant
     uint32_t rx_cnt;       // received from the guest
     uint32_t fwd_cnt;      // of those, handed on
     uint32_t told_fwd_cnt; // as the guest last heard

@@ -58,7 +58,7 @@ static void enter(enum vsock_state state)
     setup(NULL);
     if (state == VSOCK_FREE)
         return;
-    assert_int_equal(vsock_conn_open(&conn, &request, &peer), 0);
+    assert_int_equal(vsock_conn_open(&conn, &request, VSOCK_BUF_ALLOC, &peer), 0);
     while (conn.held_len == 0) // until the socket is full
         assert_int_equal(apply(VIRTIO_VSOCK_OP_RW, 0, VSOCK_GOOD), VSOCK_KEEP);
     if (state == VSOCK_GUEST_SENT || state >= VSOCK_CLOSING)
@@ -164,7 +164,7 @@ static void a_host_that_writes_what_nobody_reads_sees_a_clean_end(void **state)
     (void)state;
     char sink[64];
     struct vsock_packet request = packet(VIRTIO_VSOCK_OP_REQUEST, 0);
-    assert_int_equal(vsock_conn_open(&conn, &request, &peer), 0);
+    assert_int_equal(vsock_conn_open(&conn, &request, VSOCK_BUF_ALLOC, &peer), 0);
     assert_int_equal(write(peer, "unread", 6), 6);
     assert_int_equal(apply(VIRTIO_VSOCK_OP_SHUTDOWN, 3, VSOCK_GOOD), VSOCK_RESET);
     vsock_conn_close(&conn);
@@ -175,7 +175,7 @@ static void closing_with_nothing_held_ends_at_once(void **state)
 {
     (void)state;
     struct vsock_packet request = packet(VIRTIO_VSOCK_OP_REQUEST, 0);
-    assert_int_equal(vsock_conn_open(&conn, &request, &peer), 0);
+    assert_int_equal(vsock_conn_open(&conn, &request, VSOCK_BUF_ALLOC, &peer), 0);
     assert_int_equal(apply(VIRTIO_VSOCK_OP_SHUTDOWN, 3, VSOCK_GOOD), VSOCK_RESET);
 }
 
@@ -205,7 +205,7 @@ static void what_is_held_stays_in_order_while_it_is_moved(void **state)
     (void)state;
     struct vsock_packet request = packet(VIRTIO_VSOCK_OP_REQUEST, 0);
     uint32_t sent = 0, got = 0, numbers[1024];
-    assert_int_equal(vsock_conn_open(&conn, &request, &peer), 0);
+    assert_int_equal(vsock_conn_open(&conn, &request, VSOCK_BUF_ALLOC, &peer), 0);
     while (sent < 200000) {
         while (send_number(sent))
             sent++;

@@ -46,6 +46,7 @@ bool guest_gets_nothing(void);
 // Connects and returns the host's end.
 int guest_connects(void);
 int guest_connects_from(uint32_t guest_port);
+extern uint32_t given_buf_alloc; // what the connection made last may send ahead
 // Reads exactly len bytes, waiting.
 void host_gets(int fd, void *data, size_t len);
 // Waits for the end of the stream.

@@ -131,7 +131,7 @@ static void what_is_older_than_the_newest_heard_changes_nothing(void **state)
 static void a_guest_may_send_as_much_as_it_was_given(void **state)
 {
     (void)state;
-    struct vsock_credit c = {.rx_cnt = UINT32_MAX, .fwd_cnt = UINT32_MAX};
+    struct vsock_credit c = {.buf_alloc = VSOCK_BUF_ALLOC, .rx_cnt = UINT32_MAX, .fwd_cnt = UINT32_MAX};
     assert_true(vsock_credit_received(&c, VSOCK_BUF_ALLOC));
     assert_false(vsock_credit_received(&c, 1));
     c.fwd_cnt += 10;
@@ -142,7 +142,7 @@ static void a_guest_may_send_as_much_as_it_was_given(void **state)
 static void an_update_is_due_when_the_guest_believes_that_half_is_used(void **state)
 {
     (void)state;
-    struct vsock_credit c = {0};
+    struct vsock_credit c = {.buf_alloc = VSOCK_BUF_ALLOC};
     assert_false(vsock_credit_update_due(&c));
     c.rx_cnt = c.fwd_cnt = VSOCK_BUF_ALLOC / 2 - 1;
     assert_false(vsock_credit_update_due(&c));

@@ -92,6 +92,24 @@ static void one_connection_too_many_is_refused_until_one_ends(void **state)
     guest_connects();
 }
 
+// All that may be held for a guest at once is bounded (vsock.c): late connections get less.
+static void the_first_connections_have_more_room_than_the_others(void **state)
+{
+    (void)state;
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < VIRTIO_VSOCK_CONNECTIONS_MAX; i++) {
+        guest_connects_from(100 + i);
+        assert_int_equal(given_buf_alloc, i < 16 ? VSOCK_BUF_ALLOC : VSOCK_BUF_ALLOC_MANY);
+        sum += given_buf_alloc;
+    }
+    assert_true(sum <= 6u << 20);
+    struct vsock_packet p = guest_packet(VIRTIO_VSOCK_OP_RST);
+    p.src_port = 103;
+    guest_sends_packet(&p, NULL, 0);
+    guest_connects();
+    assert_int_equal(given_buf_alloc, VSOCK_BUF_ALLOC); // its place
+}
+
 static void a_thousand_short_connections_leave_nothing_behind(void **state)
 {
     (void)state;
@@ -402,6 +420,7 @@ int main(void)
         VSOCK_TEST(a_reset_is_never_answered_by_a_reset),
         VSOCK_TEST(a_host_that_does_not_accept_resets),
         VSOCK_TEST(one_connection_too_many_is_refused_until_one_ends),
+        VSOCK_TEST(the_first_connections_have_more_room_than_the_others),
         VSOCK_TEST(a_thousand_short_connections_leave_nothing_behind),
         VSOCK_TEST(a_bulk_stream_does_not_starve_a_message),
         VSOCK_TEST(data_travels_both_ways),
