@@ -48,7 +48,8 @@ struct fixture {
     enum vmctl_state states[8];
     size_t n_states;
     unsigned n_logs;
-    struct vmctl_message last; // state
+    unsigned n_stats, n_consoles; // of the latter those with a descriptor
+    struct vmctl_message last;    // state
     char reason[VMCTL_REASON_MAX + 1];
 };
 
@@ -182,14 +183,23 @@ static void send_config(struct fixture *f)
     assert_int_equal(io_send_fds(f->control, data, w.pos, f->fds, f->n_fds), 0);
 }
 
-static void send_quit(struct fixture *f)
+static void send_order(struct fixture *f, const struct vmctl_message *m)
 {
-    uint8_t data[16];
+    uint8_t data[64];
     struct wire_writer w;
     wire_writer_init(&w, data, sizeof data);
-    const struct vmctl_message m = {.type = VMCTL_QUIT};
-    vmctl_write(&w, &m);
+    vmctl_write(&w, m);
     assert_int_equal(io_send_fds(f->control, data, w.pos, NULL, 0), 0);
+}
+
+static void send_type(struct fixture *f, enum vmctl_type type)
+{
+    send_order(f, &(struct vmctl_message){.type = type});
+}
+
+static void send_quit(struct fixture *f)
+{
+    send_type(f, VMCTL_QUIT);
 }
 
 // Takes one message. False at the end of the socket.
@@ -198,16 +208,22 @@ static bool take(struct fixture *f)
     static uint8_t data[2048];
     struct pollfd p = {.fd = f->control, .events = POLLIN};
     assert_int_equal(poll(&p, 1, 10000), 1);
-    size_t n_fds = 0;
-    int none[1];
-    ssize_t n = io_recv_fds(f->control, data, sizeof data, none, &n_fds);
+    size_t n_fds = 1;
+    int fd;
+    ssize_t n = io_recv_fds(f->control, data, sizeof data, &fd, &n_fds);
     if (n <= 0)
         return false;
     struct vmctl_message m;
     struct wire_error wrong;
     assert_true(vmctl_read(data, (size_t)n, &m, &wrong));
+    if (n_fds > 0)
+        close(fd);
     if (m.type == VMCTL_LOG)
         f->n_logs++;
+    if (m.type == VMCTL_STATS_IS)
+        f->n_stats++;
+    if (m.type == VMCTL_CONSOLE)
+        f->n_consoles += n_fds > 0;
     if (m.type != VMCTL_STATE)
         return true;
     f->last = m;
@@ -324,6 +340,81 @@ static void an_idle_guest_ends_when_nobody_is_there(void **state)
     assert_int_equal(waitpid(f->pid, &status, 0), f->pid);
     f->pid = 0;
     assert_true(WIFEXITED(status));
+}
+
+// Tells of its state once more, behind all that was ordered before.
+static void await_next_state(struct fixture *f, enum vmctl_state state)
+{
+    f->n_states = 0;
+    await_state(f, state);
+    assert_int_equal(f->n_states, 1);
+}
+
+static void orders_in_any_order_and_twice_are_followed(void **state)
+{
+    struct fixture *f = *state;
+    replace(&f->fds[2], KERNEL(enter_program));
+    replace(&f->fds[3], PROGRAM(spin));
+    send_config(f);
+    await_state(f, VMCTL_RUNNING);
+    send_type(f, VMCTL_RESUME); // it runs
+    await_next_state(f, VMCTL_RUNNING);
+    send_type(f, VMCTL_PAUSE);
+    await_next_state(f, VMCTL_PAUSED);
+    send_type(f, VMCTL_PAUSE);
+    await_next_state(f, VMCTL_PAUSED);
+    send_type(f, VMCTL_STATS);
+    send_type(f, VMCTL_CONSOLE);
+    send_type(f, VMCTL_QUERY);
+    await_next_state(f, VMCTL_PAUSED);
+    while (f->n_stats == 0 || f->n_consoles == 0)
+        assert_true(take(f));
+    send_type(f, VMCTL_RESUME);
+    await_next_state(f, VMCTL_RUNNING);
+    send_type(f, VMCTL_PAUSE); // a change of mind: it has run before it is held
+    send_type(f, VMCTL_RESUME);
+    await_next_state(f, VMCTL_RUNNING);
+    send_quit(f);
+    assert_int_equal(await_end(f), 0);
+    assert_string_equal(f->reason, "stopped by the host");
+}
+
+// The guest has no driver for any of its devices.
+static void orders_to_devices_without_a_driver_harm_nobody(void **state)
+{
+    struct fixture *f = *state;
+    replace(&f->fds[2], KERNEL(enter_program));
+    replace(&f->fds[3], PROGRAM(spin));
+    send_config(f);
+    await_state(f, VMCTL_RUNNING);
+    const struct vmctl_message resize = {.type = VMCTL_RESIZE, .resize = {.columns = 80, .rows = 25}};
+    const struct vmctl_message balloon = {.type = VMCTL_BALLOON, .balloon_target_mib = 1};
+    for (int i = 0; i < 3; i++) {
+        send_order(f, &resize);
+        send_order(f, &balloon);
+        send_type(f, VMCTL_CONSOLE);
+        send_type(f, VMCTL_STATS);
+    }
+    while (f->n_consoles < 1 || f->n_stats < 1)
+        assert_true(take(f));
+    send_type(f, VMCTL_QUERY);
+    await_next_state(f, VMCTL_RUNNING);
+    send_quit(f);
+    assert_int_equal(await_end(f), 0);
+}
+
+static void a_paused_guest_can_be_told_to_quit(void **state)
+{
+    struct fixture *f = *state;
+    replace(&f->fds[2], KERNEL(enter_program));
+    replace(&f->fds[3], PROGRAM(spin));
+    send_config(f);
+    await_state(f, VMCTL_RUNNING);
+    send_type(f, VMCTL_PAUSE);
+    await_next_state(f, VMCTL_PAUSED);
+    send_quit(f);
+    assert_int_equal(await_end(f), 0);
+    assert_int_equal(f->last.state.state, VMCTL_EXITED);
 }
 
 // ---- what it holds while it runs ----
@@ -535,6 +626,9 @@ int main(void)
         CASE(a_flood_is_limited_dropped_and_told),
         CASE(a_spinning_guest_can_be_told_to_quit),
         CASE(an_idle_guest_ends_when_nobody_is_there),
+        CASE(orders_in_any_order_and_twice_are_followed),
+        CASE(orders_to_devices_without_a_driver_harm_nobody),
+        CASE(a_paused_guest_can_be_told_to_quit),
         CASE(a_running_envvm_has_no_rights_left),
         CASE(a_running_envvm_holds_only_its_own_descriptors),
         CASE(a_linux_guest_is_refused_without_hardware_virtualization),
