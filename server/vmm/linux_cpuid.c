@@ -197,6 +197,20 @@ void linux_cpuid_adjust(struct linux_cpuid *table, unsigned index, unsigned n)
     set_extended_topology(table, index, n);
 }
 
+// All that the guest may use is on from the start, as some firmware has it. Kernels set the same; under an
+// emulator that does not tell KVM of it (QEMU's of SVM), KVM would take it away again at each entry, and have
+// the wrong sizes in leaf 0xd.
+static int set_xcr0(const struct kvm_vcpu *vcpu, struct linux_cpuid *table, struct err *err)
+{
+    const struct kvm_cpuid_entry2 *all = find_entry(table, XSAVE_LEAF, 0);
+    if (!all || all->eax == 0)
+        return 0;
+    const struct kvm_xcrs xcrs = {.nr_xcrs = 1, .xcrs[0].value = (uint64_t)all->edx << 32 | all->eax};
+    if (ioctl(vcpu->fd, KVM_SET_XCRS, &xcrs) < 0)
+        return err_errno(err, -errno, "KVM_SET_XCRS to 0x%llx", (unsigned long long)xcrs.xcrs[0].value);
+    return 0;
+}
+
 int linux_cpuid_set(const struct kvm_vm *vm, struct err *err)
 {
     _cleanup_free_ struct linux_cpuid *table = calloc(1, sizeof *table);
@@ -209,6 +223,9 @@ int linux_cpuid_set(const struct kvm_vm *vm, struct err *err)
         linux_cpuid_adjust(table, i, vm->n_vcpus);
         if (ioctl(vm->vcpus[i].fd, KVM_SET_CPUID2, &table->head) < 0)
             return err_errno(err, -errno, "KVM_SET_CPUID2");
+        int rc = set_xcr0(&vm->vcpus[i], table, err);
+        if (rc < 0)
+            return rc;
     }
     return 0;
 }

@@ -19,5 +19,5 @@ struct linux_cpuid {
 // another index, on its own result. What KVM does not have is not added, but for the topology's leaves that
 // are there.
 void linux_cpuid_adjust(struct linux_cpuid *table, unsigned index, unsigned n);
-// Gives every vCPU its table. 0 or -errno.
+// Gives every vCPU its table, and XCR0 all that it names. 0 or -errno.
 int linux_cpuid_set(const struct kvm_vm *vm, struct err *err);

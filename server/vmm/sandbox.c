@@ -64,7 +64,7 @@ static const struct value requests[] = {
     {KVM_SET_CPUID2, SETUP, BOTH},             // CPUID table
     {KVM_GET_MSRS, SETUP, BOTH},               // which flavour of KVM
     {KVM_SET_MSRS, SETUP, BOTH},               // system-call entry; what firmware sets
-    {KVM_SET_XCRS, SETUP, CELL},               // vector state
+    {KVM_SET_XCRS, SETUP, BOTH},               // vector state
     {KVM_SET_REGS, SETUP, BOTH},               // first instruction
     {KVM_GET_TSC_KHZ, SETUP, CELL},            // clock page
     {KVM_SET_DEVICE_ATTR, SETUP, CELL},        // TSC offset
