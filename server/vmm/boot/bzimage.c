@@ -39,7 +39,8 @@
 #define E820_TABLE     0x2d0u // u64 start, u64 length, u32 type each
 
 #define BOOT_FLAG_VALUE  0xaa55u
-#define VERSION_MIN      0x020cu // has xloadflags
+#define MAGIC_VALUE      0x53726448u // "HdrS"
+#define VERSION_MIN      0x020cu     // has xloadflags
 #define LOADED_HIGH      0x01u
 #define XLF_KERNEL_64    0x0001u
 #define LOADER_UNDEFINED 0xffu
@@ -64,7 +65,7 @@ static void put(uint8_t *p, uint64_t v, unsigned bytes)
 static int check_identity(const uint8_t *head, size_t head_len, struct err *err)
 {
     if (head_len < HEADER_MIN_END || get(head + BOOT_FLAG, 2) != BOOT_FLAG_VALUE ||
-        memcmp(head + MAGIC, "HdrS", 4) != 0)
+        get(head + MAGIC, 4) != MAGIC_VALUE)
         return err_set(err, -ENOEXEC, "the kernel is not a bzImage: give a distribution's vmlinuz");
     const unsigned version = (unsigned)get(head + VERSION, 2);
     if (version < VERSION_MIN)
@@ -219,7 +220,7 @@ void bzimage_bare_header(uint8_t ret[BZIMAGE_HEADER_END - BZIMAGE_HEADER_START])
 {
     memset(ret, 0, BZIMAGE_HEADER_END - BZIMAGE_HEADER_START);
     put(ret + BOOT_FLAG - BZIMAGE_HEADER_START, BOOT_FLAG_VALUE, 2);
-    memcpy(ret + MAGIC - BZIMAGE_HEADER_START, "HdrS", 4);
+    put(ret + MAGIC - BZIMAGE_HEADER_START, MAGIC_VALUE, 4);
     put(ret + VERSION - BZIMAGE_HEADER_START, VERSION_MIN, 2);
     ret[LOADFLAGS - BZIMAGE_HEADER_START] = LOADED_HIGH;
 }

@@ -13,7 +13,8 @@
 #include "common/checked.h"
 
 #define PAGE_MASK     0xfffull
-#define TABLE_BYTES   0x1000u
+#define TABLE_BYTES   0x1000ull
+#define DIRECTORIES   4ull // of pages: 4 GiB
 #define LARGE_PAGE    0x200000ull
 #define PTE_TABLE     0x3ull  // present, writable
 #define PTE_LARGE     0x83ull // and a 2 MiB page
@@ -199,9 +200,9 @@ static int load_elf(const struct load *l, struct linux_start *ret, struct err *e
 static void write_page_tables(uint64_t *pml4, uint64_t *pdpt, uint64_t *pd)
 {
     pml4[0] = LINUX_PDPT_GPA | PTE_TABLE;
-    for (uint64_t i = 0; i < 4; i++)
+    for (uint64_t i = 0; i < DIRECTORIES; i++)
         pdpt[i] = (LINUX_PD_GPA + i * TABLE_BYTES) | PTE_TABLE;
-    for (uint64_t i = 0; i < 4 * 512; i++)
+    for (uint64_t i = 0; i < DIRECTORIES * 512; i++)
         pd[i] = i * LARGE_PAGE | PTE_LARGE;
 }
 
@@ -220,7 +221,7 @@ static int write_tables(const struct load *l, struct err *err)
     const size_t cmdline_bytes = strlen(source->cmdline) + 1;
     uint64_t *pml4 = guest_memory_at(l->mem, LINUX_PML4_GPA, TABLE_BYTES);
     uint64_t *pdpt = guest_memory_at(l->mem, LINUX_PDPT_GPA, TABLE_BYTES);
-    uint64_t *pd = guest_memory_at(l->mem, LINUX_PD_GPA, 4 * TABLE_BYTES);
+    uint64_t *pd = guest_memory_at(l->mem, LINUX_PD_GPA, DIRECTORIES * TABLE_BYTES);
     void *gdt_at = guest_memory_at(l->mem, LINUX_GDT_GPA, sizeof gdt);
     char *cmdline = guest_memory_at(l->mem, LINUX_CMDLINE_GPA, cmdline_bytes);
     uint8_t *acpi = guest_memory_at(l->mem, LINUX_ACPI_GPA, ACPI_BYTES);
