@@ -1,5 +1,5 @@
 # How tests are declared. Labels: unit (seconds, no rights), fuzz (replays the corpora), integ (root, KVM), lab (emulated
-# hardware KVM), soak (small dose). A test that cannot run exits with 77 and says why: ctest counts it as skipped.
+# hardware KVM), soak (long doses, only when asked for). A test that cannot run exits with 77 and says why: ctest counts it as skipped.
 #
 #   envd_unit_test(NAME [THREADED] SOURCES a.c LINK lib...)    cmocka; NAME becomes the executable and the ctest name
 #                                                   unit/NAME. THREADED: run under TSan too (target threaded_tests)

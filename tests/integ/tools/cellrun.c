@@ -19,7 +19,7 @@
 //     --agent PROGRAM  serve the guest's vsock connections: a process each, the stream is its stdin
 //     --stream-echo    echo what comes on the guest's vsock connections (default: close them)
 //     --orders MS:ORDER,…  sends orders at these times: pause, resume, stats,
-//                      console, balloon=MIB
+//                      console, balloon=MIB, quit
 //     -v               tell states, streams and times on stderr
 #include <arpa/inet.h>
 #include <errno.h>
@@ -525,7 +525,7 @@ static const struct {
     enum vmctl_type type;
 } orders[] = {
     {"pause", VMCTL_PAUSE},     {"resume", VMCTL_RESUME},   {"stats", VMCTL_STATS},
-    {"console", VMCTL_CONSOLE}, {"balloon", VMCTL_BALLOON},
+    {"console", VMCTL_CONSOLE}, {"balloon", VMCTL_BALLOON}, {"quit", VMCTL_QUIT},
 };
 
 static void send_order(struct run *r, const char *text)
