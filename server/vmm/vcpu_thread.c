@@ -42,6 +42,9 @@ void vcpu_thread_hold(struct vcpu_thread *t)
 {
     atomic_store(&t->hold, 1);
     vcpu_thread_kick(t);
+    // Released a moment ago it may not have woken up yet: then it goes on standing still, and says nothing.
+    if (atomic_load(&t->is_held) && t->ops->held)
+        t->ops->held(t->arg);
 }
 
 void vcpu_thread_release(struct vcpu_thread *t)

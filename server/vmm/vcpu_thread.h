@@ -22,8 +22,8 @@ struct vcpu_ops {
     vcpu_exit *unexpected;              // any other
     void (*interrupted)(void *arg);     // a kick was served. May be NULL
     bool (*failed)(void *arg, int err); // KVM_RUN failed with this errno
-    void (*held)(void *arg);            // stands still, until released or stopped. May be NULL
-    void (*ended)(void *arg);           // the last thing of the thread
+    void (*held)(void *arg);  // stands still, until released or stopped. May be NULL. Also by hold()
+    void (*ended)(void *arg); // the last thing of the thread
 };
 
 struct vcpu_thread {

@@ -323,10 +323,49 @@ static void a_spinning_guest_can_be_told_to_quit(void **state)
     send_config(f);
     await_state(f, VMCTL_RUNNING);
     usleep(20000);
-    send_quit(f);
+    send_type(f, VMCTL_QUIT);
     assert_int_equal(await_end(f), 0);
     assert_int_equal(f->last.state.state, VMCTL_EXITED);
     assert_string_equal(f->reason, "stopped by the host");
+}
+
+static void an_idle_guest_stands_still_and_goes_on(void **state)
+{
+    struct fixture *f = *state;
+    replace(&f->fds[2], KERNEL(idle_rounds));
+    send_config(f);
+    await_state(f, VMCTL_RUNNING);
+    send_type(f, VMCTL_PAUSE);
+    await_state(f, VMCTL_PAUSED);
+    send_type(f, VMCTL_PAUSE); // and says so again
+    f->n_states = 0;
+    await_state(f, VMCTL_PAUSED);
+    send_type(f, VMCTL_RESUME);
+    await_state(f, VMCTL_RUNNING);
+    send_type(f, VMCTL_QUIT);
+    assert_int_equal(await_end(f), 0);
+}
+
+// Its thread has no time to wake up between the two.
+static void a_spinning_guest_released_for_a_moment_says_that_it_stands_still(void **state)
+{
+    struct fixture *f = *state;
+    replace(&f->fds[2], KERNEL(enter_program));
+    replace(&f->fds[3], PROGRAM(spin));
+    send_config(f);
+    await_state(f, VMCTL_RUNNING);
+    for (int i = 0; i < 50; i++) {
+        send_type(f, VMCTL_PAUSE);
+        f->n_states = 0;
+        await_state(f, VMCTL_PAUSED);
+        send_type(f, VMCTL_RESUME);
+        send_type(f, VMCTL_PAUSE);
+        await_state(f, VMCTL_RUNNING);
+        await_state(f, VMCTL_PAUSED);
+    }
+    send_type(f, VMCTL_QUIT);
+    assert_int_equal(await_end(f), 0);
+    assert_int_equal(f->last.state.state, VMCTL_EXITED);
 }
 
 static void an_idle_guest_ends_when_nobody_is_there(void **state)
@@ -625,6 +664,8 @@ int main(void)
         CASE(the_log_is_whole_when_the_exit_is_known),
         CASE(a_flood_is_limited_dropped_and_told),
         CASE(a_spinning_guest_can_be_told_to_quit),
+        CASE(an_idle_guest_stands_still_and_goes_on),
+        CASE(a_spinning_guest_released_for_a_moment_says_that_it_stands_still),
         CASE(an_idle_guest_ends_when_nobody_is_there),
         CASE(orders_in_any_order_and_twice_are_followed),
         CASE(orders_to_devices_without_a_driver_harm_nobody),
