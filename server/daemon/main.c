@@ -18,7 +18,10 @@
 #include "privilege.h"
 #include "state_folder.h"
 
-#define STOP_ALL_MS 20000
+#define STOP_ALL_MS    20000
+#define RESTART_MIN_MS 200
+#define STILL_TIMEOUT_MS                                                                                     \
+    15000 // for envvm to stop or let go a guest: milliseconds, but on a host that is overloaded
 
 struct daemon {
     struct config config;
@@ -150,7 +153,9 @@ static int start_manager(struct daemon *d, struct err *err)
                                     .log_burst_bytes = c->log_kib << 10,
                                     .state_folder = c->state,
                                     .boot_timeout_ms = c->boot_timeout_ms,
-                                    .linux_boot_timeout_ms = c->linux_boot_timeout_ms};
+                                    .linux_boot_timeout_ms = c->linux_boot_timeout_ms,
+                                    .restart_min_ms = RESTART_MIN_MS,
+                                    .still_timeout_ms = STILL_TIMEOUT_MS};
     struct manager_deps deps = {d->base, d->store, d->mutator, d->images, d->router};
     return manager_new(&config, &deps, &d->manager, err);
 }

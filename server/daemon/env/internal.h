@@ -212,6 +212,8 @@ void operations_list_free(struct operation *list);
 void operations_env_removed(struct env *e);
 // Ends those that the environment's state has brought to their end.
 void operations_settle(struct env *e);
+// One of them waits for envvm's answer to a pause or resume for longer than is allowed.
+bool operations_overdue(const struct env *e, uint64_t now_ns);
 uint32_t operations_grace_ms(const struct env *e); // of the stop that waits, or the default
 bool operations_pending_writes(const struct manager *m);
 // Adds up to room finished ones to txn and returns them, the caller's: to be freed, or to be written again.

@@ -24,6 +24,8 @@ struct manager_config {
     uint32_t log_capacity; // bytes of each environment's log
     uint32_t log_bytes_per_s, log_burst_bytes;
     uint32_t boot_timeout_ms, linux_boot_timeout_ms; // of a cell, of kind linux
+    uint32_t restart_min_ms;                         // before the first restart of a row; then twice as long
+    uint32_t still_timeout_ms;                       // for envvm to answer that it stands still, or goes on
 };
 
 // What the manager works with; all outlive it.

@@ -28,6 +28,7 @@ struct operation {
     enum operation_action action;
     int64_t generation;
     uint32_t grace_ms;
+    uint64_t attached_ns;
 };
 
 static void operation_free(struct operation *o)
@@ -104,6 +105,12 @@ static bool delete_over(const struct env *e, const struct operation *o, struct r
     return false;
 }
 
+static bool is_late(const struct env *e, const struct operation *o, uint64_t now_ns)
+{
+    return (o->action == OPERATION_PAUSE || o->action == OPERATION_RESUME) &&
+           now_ns - o->attached_ns >= e->manager->config.still_timeout_ms * 1000000ull;
+}
+
 static bool still_over(const struct env *e, const struct operation *o, struct reason *error, bool *ret_failed)
 {
     bool pause = o->action == OPERATION_PAUSE;
@@ -112,6 +119,12 @@ static bool still_over(const struct env *e, const struct operation *o, struct re
         reason_set(error, "not-running", "it ended before it %s", pause ? "stood still" : "went on");
     else if (e->paused != pause)
         reason_set(error, "superseded", "it was told to %s meanwhile", pause ? "go on" : "stand still");
+    else if ((e->state == ENV_PAUSED) != pause && is_late(e, o, io_monotonic_ns()))
+        reason_set(
+            error, "monitor-silent",
+            "its virtual machine's monitor (pid %u) has not said within %u ms that it %s; it will when "
+            "the monitor comes to it",
+            e->pid, e->manager->config.still_timeout_ms, pause ? "stands still" : "goes on");
     else
         *ret_failed = false;
     return *ret_failed || (e->state == ENV_PAUSED) == pause;
@@ -168,6 +181,14 @@ void operations_env_removed(struct env *e)
     }
 }
 
+bool operations_overdue(const struct env *e, uint64_t now_ns)
+{
+    for (const struct operation *o = e->operations; o; o = o->next)
+        if (is_late(e, o, now_ns))
+            return true;
+    return false;
+}
+
 uint32_t operations_grace_ms(const struct env *e)
 {
     // The newest stop is the first of the list.
@@ -221,6 +242,7 @@ void operations_attach(struct manager *m)
         struct env *e = env_find(m, json_get_string(o->doc, "tenant", ""),
                                  json_get_string(json_object_get(o->doc, "spec"), "environment", ""));
         if (e) {
+            o->attached_ns = io_monotonic_ns();
             o->next = e->operations;
             e->operations = o;
             reconcile_queue(e);

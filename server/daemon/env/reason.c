@@ -40,6 +40,7 @@ static const struct {
     {"monitor-protocol",
      "Install envd and envvm of one release; otherwise its virtual machine was taken over by its guest"},
     {"control-lost", "Start it again"},
+    {"monitor-silent", "Look at what the host is busy with; envctl stop --grace 0 ends the environment"},
     {"spawn-refused", "Do what the text says, then start it again; envpriv's log may say more"},
     {"network-failed", "Do what the text says, then start it again; envpriv's log may say more"},
     {"image-missing", "Upload the image again"},

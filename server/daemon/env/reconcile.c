@@ -10,8 +10,8 @@
 #include "env/internal.h"
 #include "env/logfile.h"
 
-#define BACKOFF_MIN_MS 200
-#define BACKOFF_MAX_MS 30000
+#define REMOVE_AGAIN_MS 200
+#define BACKOFF_MAX_MS  30000
 
 void reconcile_queue(struct env *e)
 {
@@ -55,7 +55,7 @@ static void removal_done(void *arg, const struct store_result *result)
     if (result->rc < 0 && result->rc != -ENOENT && e) {
         log_error(e->about, "cannot be removed, trying again: %s", result->err.text);
         e->removing = false;
-        env_timer_in(e, BACKOFF_MIN_MS); // and then it is reconciled
+        env_timer_in(e, REMOVE_AGAIN_MS); // and then it is reconciled
     }
     free(r);
 }
@@ -78,7 +78,7 @@ static void remove_env(struct env *e)
         return;
     }
     free(r);
-    env_timer_in(e, BACKOFF_MIN_MS);
+    env_timer_in(e, REMOVE_AGAIN_MS);
 }
 
 // --- restarts ---
@@ -100,7 +100,7 @@ static bool rebooted(const struct env *e)
 
 static uint64_t backoff_ms(const struct env *e)
 {
-    uint64_t ms = BACKOFF_MIN_MS;
+    uint64_t ms = e->manager->config.restart_min_ms;
     if (rebooted(e) && e->short_runs <= 1)
         return 0; // at once, but for one that does nothing else
     for (uint32_t i = 1; i < e->short_runs && ms < BACKOFF_MAX_MS; i++)

@@ -353,6 +353,10 @@ void run_follow_pause(struct env *e)
 void run_watch(struct env *e, uint64_t now_ns)
 {
     char text[128];
+    if (operations_overdue(e, now_ns)) {
+        e->asked_still = ASKED_NOTHING; // what is wished is asked for once more
+        reconcile_queue(e);
+    }
     if (e->agent_heard_ns == 0 || e->spec.watchdog_s == 0 || e->stands_still ||
         (e->state != ENV_READY && e->state != ENV_BOOTING))
         return;

@@ -17,6 +17,9 @@ struct daemon {
     char socket[96], logs[96], priv[96];
     int kernel_fd;
     uid_t admin;
+    uint32_t restart_min_ms;
+    uint32_t timeout_ms; // of agents' hello and of envvm's answers, as the line above from the next
+                         // daemon_start() on
 };
 
 struct reply {
@@ -46,7 +49,7 @@ size_t n_items(void); // of the list that the last reply is
 
 // A connection for replies that do not end by themselves.
 int open_stream(struct daemon *d, const char *path, const char *headers);
-// Reads from it until text has come; fails the test after 5 s. What came is returned, valid until the next
+// Reads from it until text has come; fails the test after 30 s. What came is returned, valid until the next
 // call.
 const char *read_until(struct daemon *d, int fd, const char *text);
 

@@ -70,6 +70,19 @@ int mutate(struct fixture *f, fixture_build *build, void *arg)
     return r.rc;
 }
 
+static int build_nothing(struct fixture *f, const struct store *store, struct store_txn *txn, void *arg)
+{
+    (void)f;
+    (void)store;
+    (void)arg;
+    return store_txn_expect(txn, "nothing/there", 0);
+}
+
+void fixture_settle(struct fixture *f)
+{
+    assert_int_equal(mutate(f, build_nothing, NULL), 0);
+}
+
 static int build_tenant(struct fixture *f, const struct store *store, struct store_txn *txn, void *arg)
 {
     return tenant_create(store, txn, &f->pool, arg, &f->why);

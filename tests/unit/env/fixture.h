@@ -23,6 +23,8 @@ int fixture_teardown(void **state);
 // Runs build as a queued mutation until it is done; returns its rc.
 typedef int fixture_build(struct fixture *f, const struct store *store, struct store_txn *txn, void *arg);
 int mutate(struct fixture *f, fixture_build *build, void *arg);
+// Returns when all that was on its way to the store has come back.
+void fixture_settle(struct fixture *f);
 
 // Shorthands, with JSON texts.
 int add_tenant(struct fixture *f, const char *request);

@@ -231,13 +231,13 @@ static const char *state_of(struct daemon *d, const char *environment)
 
 void helper_until(struct helper *h, const char *environment, const char *state)
 {
-    uint64_t end = io_monotonic_ns() + 5000000000ull;
+    uint64_t end = io_monotonic_ns() + 30000000000ull;
     for (;;) {
         const char *now = state_of(h->d, environment);
         if (strcmp(now, state) == 0)
             return;
         if (io_monotonic_ns() > end)
-            fail_msg("%s is %s, not %s, after 5 s", environment, now, state);
+            fail_msg("%s is %s, not %s, after 30 s", environment, now, state);
     }
 }
 

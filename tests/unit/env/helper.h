@@ -36,7 +36,7 @@ void helper_start(struct helper *h, struct daemon *d); // listens where envd con
 void helper_drop(struct helper *h);                    // the connection only
 void helper_stop(struct helper *h);
 
-// Runs the loop until the environment is in the state; fails the test after 5 s.
+// Runs the loop until the environment is in the state; fails the test after 30 s.
 void helper_until(struct helper *h, const char *environment, const char *state);
 void helper_run_ms(struct helper *h, unsigned ms);
 // The newest virtual machine of the environment.

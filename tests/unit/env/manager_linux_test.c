@@ -129,7 +129,7 @@ static void assert_status(struct play *p, const char *state, const char *reason)
 // Waits until the order has come.
 static void until_order(struct play *p, struct helper_vm *vm, enum vmctl_type type)
 {
-    for (int i = 0; i < 500; i++) {
+    for (int i = 0; i < 5000; i++) {
         helper_run_ms(&p->h, 5);
         if (vm_order(vm) == type)
             return;
@@ -348,6 +348,28 @@ static void pause_and_resume_go_through_envvm(void **state)
     helper_until(&p->h, BOX, "ready");
 }
 
+static void a_pause_that_envvm_does_not_answer_fails_and_is_done_when_it_does(void **state)
+{
+    struct play *p = *state;
+    char path[160];
+    p->d->timeout_ms = 3000;
+    daemon_stop(p->d);
+    helper_drop(&p->h);
+    daemon_start(p->d);
+    create(p, 201, "");
+    struct helper_vm *vm = start(p);
+    order(p, "pause");
+    snprintf(path, sizeof path, "/v1/operations/%s?wait=20000", text_at("name"));
+    until_order(p, vm, VMCTL_PAUSE);
+    call_ok(p->d, 200, "GET", path, NULL);
+    assert_string_equal(text_at("status.state"), "failed");
+    assert_string_equal(text_at("status.error.code"), "monitor-silent");
+    assert_string_equal(text_at("status.environment_state"), "ready");
+    assert_int_equal(vm_order(vm), VMCTL_PAUSE); // it was asked once more
+    vm_state(vm, VMCTL_PAUSED, VMCTL_CAUSE_NONE, 0, "");
+    helper_until(&p->h, BOX, "paused");
+}
+
 static void a_paused_environment_stays_so_when_envd_comes_back(void **state)
 {
     struct play *p = *state;
@@ -424,6 +446,7 @@ int main(void)
         TEST(a_panic_fails_it_with_the_kernels_words),
         TEST(a_silent_agent_fails_it_when_its_watchdog_says_so),
         TEST(pause_and_resume_go_through_envvm),
+        TEST(a_pause_that_envvm_does_not_answer_fails_and_is_done_when_it_does),
         TEST(a_paused_environment_stays_so_when_envd_comes_back),
         TEST(a_restart_ends_the_run_and_begins_another),
         TEST(figures_of_a_silent_monitor_do_not_hold_up_the_reply),

@@ -11,12 +11,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/io.h"
 #include "proto/agent.h"
 #include "proto/session.h"
 
 #define WEB     "acme/web"
 #define E       "/v1/tenants/acme/environments/web"
 #define UPGRADE "Connection: Upgrade\r\nUpgrade: envd-session\r\n"
+#define WAIT_NS 30000000000ull
 #define LS      "{\"argv\":[\"ls\",\"-l\"],\"env\":{\"A\":\"b\"},\"user\":\"www\",\"stdin\":true}"
 
 struct play {
@@ -101,12 +103,12 @@ static void turn(struct play *p)
 static void read_exactly(struct play *p, int fd, void *out, size_t len)
 {
     size_t have = 0;
-    for (int i = 0; have < len; i++) {
+    for (uint64_t end = io_monotonic_ns() + WAIT_NS; have < len;) {
         turn(p);
         ssize_t n = recv(fd, (char *)out + have, len - have, MSG_DONTWAIT);
         if (n > 0)
             have += (size_t)n;
-        else if (n == 0 || i > 20000)
+        else if (n == 0 || io_monotonic_ns() > end)
             fail_msg("%zu bytes were expected, %zu came%s", len, have, n == 0 ? ", then the end" : "");
         else
             usleep(100);
@@ -115,7 +117,7 @@ static void read_exactly(struct play *p, int fd, void *out, size_t len)
 
 static bool ends(struct play *p, int fd)
 {
-    for (int i = 0; i < 20000; i++) {
+    for (uint64_t end = io_monotonic_ns() + WAIT_NS; io_monotonic_ns() < end;) {
         ssize_t n = recv(fd, p->in, sizeof p->in, MSG_DONTWAIT);
         if (n == 0 || (n < 0 && errno != EAGAIN))
             return true;
