@@ -13,6 +13,22 @@
 #include "common/cleanup.h"
 #include "pack.h"
 
+int image_exists(struct cli *cli, const char *digest, bool *ret_exists)
+{
+    char path[API_PATH_CAP];
+    struct api_reply reply;
+    snprintf(path, sizeof path, "/v1/images/%s", digest);
+    int rc = api_exists(cli, path, ret_exists);
+    if (rc != 0 || !*ret_exists)
+        return rc;
+    rc = api_call(cli, "GET", path, NULL, NULL, &reply);
+    if (rc != 0)
+        return rc;
+    *ret_exists = !json_is_true(json_object_get(json_object_get(reply.body, "status"), "missing"));
+    api_reply_done(&reply);
+    return 0;
+}
+
 static int put_fd(struct cli *cli, const char *name, int fd, char out[IMAGE_DIGEST_CAP])
 {
     struct stat st;
@@ -22,7 +38,7 @@ static int put_fd(struct cli *cli, const char *name, int fd, char out[IMAGE_DIGE
     char path[API_PATH_CAP];
     snprintf(path, sizeof path, "/v1/images/%s", out);
     bool exists;
-    rc = api_exists(cli, path, &exists);
+    rc = image_exists(cli, out, &exists);
     if (rc != 0 || exists)
         return rc;
     struct api_reply reply;

@@ -6,6 +6,9 @@
 
 #define IMAGE_DIGEST_CAP 72 // "sha256:" and 64 digits
 
+// Whether envd has the image and its bytes; bytes that it lost, or found to be others, are to be uploaded
+// again.
+int image_exists(struct cli *cli, const char *digest, bool *ret_exists);
 // Uploads the file's bytes unless envd has them. 0 with the digest in out, or an exit code.
 int image_put_file(struct cli *cli, const char *path, char out[IMAGE_DIGEST_CAP]);
 // The same for the files of a folder, packed as a cpio archive (newc); a path that is no folder is taken for

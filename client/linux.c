@@ -84,13 +84,12 @@ static int put_blob(struct cli *cli, const char *digest, const char *query, int 
 static int put_part(struct cli *cli, const struct linux_image *image, enum manifest_part part)
 {
     const char *digest = image->manifest.parts[part], *name = manifest_part_name(part);
-    char path[API_PATH_CAP], query[32];
+    char query[32];
     bool exists;
     if (!digest[0] || image->fds[part] < 0)
         return 0;
-    snprintf(path, sizeof path, "/v1/images/%s", digest);
     snprintf(query, sizeof query, "type=%s", name);
-    int rc = api_exists(cli, path, &exists);
+    int rc = image_exists(cli, digest, &exists);
     return rc != 0 || exists ? rc : put_blob(cli, digest, query, image->fds[part], name);
 }
 

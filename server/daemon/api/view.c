@@ -137,6 +137,8 @@ json_t *view_image(const struct api *api, const char *digest)
     const char *note = json_get_string(doc, "note", "");
     if (note[0])
         json_object_set_new(status, "note", json_string(note));
+    if (!images_has(api->deps.images, digest))
+        json_object_set_new(status, "missing", json_true());
     json_object_set_new(status, "since", json_integer(json_get_integer(doc, "since_ms", 0)));
     json_t *labels = or_empty(json_object_get(json_object_get(doc, "linux"), "labels"));
     return json_pack("{s:s, s:s, s:o, s:o, s:o, s:I}", "kind", "image", "name", digest, "labels", labels,
