@@ -1,4 +1,5 @@
-// Owns the terminal's mode and the process's signals during a session. Called by the verbs exec and console.
+// Owns the terminal's mode and the process's signals during a session. Called by the verbs exec,
+// console and top.
 #include "terminal.h"
 
 #include <errno.h>
@@ -13,7 +14,7 @@
 static struct {
     int fd;
     bool raw, registered;
-    struct termios before;
+    struct termios before, during;
 } saved = {.fd = -1};
 
 void terminal_restore(void)
@@ -25,27 +26,41 @@ void terminal_restore(void)
 
 void terminal_again(void)
 {
-    struct termios raw = saved.before;
-    if (!saved.raw)
-        return;
-    cfmakeraw(&raw);
-    tcsetattr(saved.fd, TCSADRAIN, &raw);
+    if (saved.raw)
+        tcsetattr(saved.fd, TCSADRAIN, &saved.during);
 }
 
-int terminal_raw(int fd)
+static int change(int fd, void (*to)(struct termios *mode))
 {
     if (tcgetattr(fd, &saved.before) < 0)
         return -errno;
     if (!saved.registered && atexit(terminal_restore) != 0)
         return -ENOMEM;
     saved.registered = true;
-    struct termios raw = saved.before;
-    cfmakeraw(&raw);
-    if (tcsetattr(fd, TCSADRAIN, &raw) < 0)
+    saved.during = saved.before;
+    to(&saved.during);
+    if (tcsetattr(fd, TCSADRAIN, &saved.during) < 0)
         return -errno;
     saved.fd = fd;
     saved.raw = true;
     return 0;
+}
+
+int terminal_raw(int fd)
+{
+    return change(fd, cfmakeraw);
+}
+
+static void keys_only(struct termios *mode)
+{
+    mode->c_lflag &= ~(tcflag_t)(ICANON | ECHO);
+    mode->c_cc[VMIN] = 1;
+    mode->c_cc[VTIME] = 0;
+}
+
+int terminal_keys(int fd)
+{
+    return change(fd, keys_only);
 }
 
 void terminal_size(int fd, uint16_t *ret_cols, uint16_t *ret_rows)

@@ -1,5 +1,5 @@
 // The user's terminal and signals while a session runs: raw mode that is always undone, the size, signals as
-// a descriptor to poll. Called by the verbs exec and console.
+// a descriptor to poll. Called by the verbs exec, console and top.
 #pragma once
 
 #include <stdbool.h>
@@ -9,6 +9,8 @@
 // was before; signals that would end the process must be blocked (terminal_signals()) until then. 0 or
 // -errno.
 int terminal_raw(int fd);
+// The same, but for the keys only: none waits for the end of its line, none is shown.
+int terminal_keys(int fd);
 void terminal_restore(void);
 // After SIGCONT: a shell may have changed the mode while this process was stopped.
 void terminal_again(void);

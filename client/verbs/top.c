@@ -2,6 +2,7 @@
 // terminal the table is drawn again and again until q or an interrupt; elsewhere, or with --once, it is
 // printed once.
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,9 +14,11 @@
 #include "terminal.h"
 #include "verbs/verbs.h"
 
-#define CLEAR       "\033[H\033[J"
-#define ONCE_MS     1000
-#define ROWS_OTHERS 2 // the title, and the line that is left free
+#define CLEAR          "\033[H\033[J"
+#define ONCE_MS        1000
+#define LINE_MAX_BYTES 256
+#define FIRST_MS       500 // until the first table: nobody likes an empty screen
+#define ROWS_OTHERS    3   // the sums, the title, and the line that is left free
 
 struct row {
     const char *tenant, *name, *state;
@@ -125,47 +128,112 @@ static void fill(struct row *row, const json_t *before, const json_t *now)
     };
 }
 
-// "12.3M" in eight places at most.
-static const char *scaled(double n, char out[16])
+// "12.3M" in six places at most. base: 1024 for bytes, 1000 for what is counted.
+static const char *scaled(double n, double base, char out[16])
 {
     static const char units[] = " KMGTP";
     size_t i = 0;
-    for (; n >= 1000 && i + 2 < sizeof units; i++)
-        n /= 1024;
+    for (; n >= 999.5 && i + 2 < sizeof units; i++)
+        n /= base;
     snprintf(out, 16, i == 0 ? "%.0f" : "%.1f%c", n, units[i]);
     return out;
 }
 
 // --- the table ---
 
-static unsigned rows_of_terminal(void)
-{
-    uint16_t columns, rows;
-    terminal_size(STDOUT_FILENO, &columns, &rows);
-    return rows > ROWS_OTHERS ? rows - (unsigned)ROWS_OTHERS : 1;
-}
+#define NAME_WIDTH_MIN 6
+#define FIGURES_WIDTH  60 // state and what follows
+#define COLUMNS        "%-*.*s  %-*.*s  %-8s  %6s  %6s  %6s  %6s  %6s  %6s"
 
-static void print(const json_t *before, const json_t *now, size_t rows_max)
+struct table {
+    struct row *rows;
+    size_t n;
+    int tenant_width, name_width;
+};
+
+// Rows in their order. False: no memory.
+static bool table_make(struct table *t, const json_t *before, const json_t *now)
 {
-    size_t n = json_array_size(now);
-    struct row *rows = calloc(n + 1, sizeof *rows);
-    char memory[16], net[16], disk[16], messages[16];
-    for (size_t i = 0; rows && i < n; i++) {
+    *t = (struct table){
+        .n = json_array_size(now), .tenant_width = NAME_WIDTH_MIN, .name_width = NAME_WIDTH_MIN};
+    t->rows = calloc(t->n + 1, sizeof *t->rows);
+    for (size_t i = 0; t->rows && i < t->n; i++) {
         const json_t *item = json_array_get(now, i);
-        fill(&rows[i],
+        struct row *row = &t->rows[i];
+        fill(row,
              find(before, json_string_value(json_object_get(item, "tenant")),
                   json_string_value(json_object_get(item, "name"))),
              item);
+        if ((int)strlen(row->tenant) > t->tenant_width)
+            t->tenant_width = (int)strlen(row->tenant);
+        if ((int)strlen(row->name) > t->name_width)
+            t->name_width = (int)strlen(row->name);
     }
-    printf("%-20s %-20s %-9s %7s %8s %8s %8s %8s %7s\n", "TENANT", "NAME", "STATE", "CPU%", "MEMORY", "NET/S",
-           "DISK/S", "MSGS/S", "QUEUED");
-    if (rows)
-        qsort(rows, n, sizeof *rows, compare_rows);
-    for (size_t i = 0; rows && i < n && i < rows_max; i++)
-        printf("%-20s %-20s %-9s %7.1f %8s %8s %8s %8s %7lld\n", rows[i].tenant, rows[i].name, rows[i].state,
-               rows[i].cpu, scaled(rows[i].memory, memory), scaled(rows[i].net, net),
-               scaled(rows[i].disk, disk), scaled(rows[i].messages, messages), rows[i].queued);
-    free(rows);
+    if (t->rows)
+        qsort(t->rows, t->n, sizeof *t->rows, compare_rows);
+    return t->rows;
+}
+
+// Long names are cut rather than figures.
+static void table_fit(struct table *t, int columns)
+{
+    while (t->tenant_width + t->name_width + FIGURES_WIDTH > columns &&
+           t->tenant_width + t->name_width > 2 * NAME_WIDTH_MIN)
+        *(t->tenant_width > t->name_width ? &t->tenant_width : &t->name_width) -= 1;
+}
+
+// One line, cut where the terminal ends.
+static void print_row(const struct table *t, const struct row *row, size_t columns)
+{
+    char cpu[16], memory[16], net[16], disk[16], messages[16], queued[16], line[LINE_MAX_BYTES];
+    snprintf(cpu, sizeof cpu, "%.1f", row->cpu);
+    snprintf(queued, sizeof queued, "%lld", row->queued);
+    snprintf(line, sizeof line, COLUMNS, t->tenant_width, t->tenant_width, row->tenant, t->name_width,
+             t->name_width, row->name, row->state, cpu, scaled(row->memory, 1024, memory),
+             scaled(row->net, 1024, net), scaled(row->disk, 1024, disk),
+             scaled(row->messages, 1000, messages), queued);
+    printf("%.*s\n", (int)columns, line);
+}
+
+static void print_table(const struct table *t, size_t rows_max, size_t columns)
+{
+    char title[LINE_MAX_BYTES];
+    snprintf(title, sizeof title, COLUMNS, t->tenant_width, t->tenant_width, "TENANT", t->name_width,
+             t->name_width, "NAME", "STATE", "CPU%", "MEMORY", "NET/s", "DISK/s", "MSGS/s", "QUEUED");
+    printf("%.*s\n", (int)columns, title);
+    for (size_t i = 0; i < t->n && i < rows_max; i++)
+        print_row(t, &t->rows[i], columns);
+}
+
+static void print(const json_t *before, const json_t *now)
+{
+    struct table t;
+    if (table_make(&t, before, now))
+        print_table(&t, t.n, LINE_MAX_BYTES);
+    free(t.rows);
+}
+
+// A screenful, with the sums above it.
+static void draw(const json_t *before, const json_t *now)
+{
+    uint16_t columns, rows;
+    char memory[16], line[160];
+    double cpu = 0, bytes = 0;
+    struct table t;
+    terminal_size(STDOUT_FILENO, &columns, &rows);
+    fputs(CLEAR, stdout);
+    if (table_make(&t, before, now)) {
+        for (size_t i = 0; i < t.n; i++) {
+            cpu += t.rows[i].cpu;
+            bytes += t.rows[i].memory;
+        }
+        snprintf(line, sizeof line, "%zu environments, CPU %.1f%% (100%% is one CPU), memory %s; q quits",
+                 t.n, cpu, scaled(bytes, 1024, memory));
+        printf("%.*s\n", (int)columns, line);
+        table_fit(&t, columns);
+        print_table(&t, rows > ROWS_OTHERS ? rows - (size_t)ROWS_OTHERS : 1, columns);
+    }
+    free(t.rows);
     fflush(stdout);
 }
 
@@ -185,38 +253,46 @@ static int once(struct cli *cli, const struct top *top)
     if (rc == 0 && cli->json)
         format_json(second.body);
     else if (rc == 0)
-        print(json_object_get(first.body, "items"), json_object_get(second.body, "items"), (size_t)-1);
+        print(json_object_get(first.body, "items"), json_object_get(second.body, "items"));
     if (rc == 0)
         api_reply_done(&second);
     api_reply_done(&first);
     return rc;
 }
 
-// True when the user wants to leave. Lines, not keys: the terminal stays as it is.
-static bool wait_or_leave(int ms)
+// True when the user wants to leave; also when the terminal is gone.
+static bool wait_or_leave(int signals, int ms)
 {
-    struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
-    char line[64];
-    if (poll(&in, 1, ms) <= 0)
+    struct pollfd in[] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
+    char key;
+    if (poll(in, 2, ms) <= 0)
         return false;
-    ssize_t n = read(STDIN_FILENO, line, sizeof line);
-    return n <= 0 || line[0] == 'q';
+    int sig = in[1].revents ? terminal_next_signal(signals) : 0;
+    if (sig == SIGCONT)
+        terminal_again();
+    if (sig != 0 && sig != SIGCONT && sig != SIGWINCH)
+        return true;
+    return in[0].revents && (read(STDIN_FILENO, &key, 1) <= 0 || key == 'q' || key == 'Q');
 }
 
 static int live(struct cli *cli, const struct top *top)
 {
     struct api_reply before = {0}, now;
+    int signals = terminal_signals();
+    if (signals < 0 || terminal_keys(STDIN_FILENO) < 0)
+        return cli_fail(cli, CLI_ERROR, "the terminal cannot be used: try envctl top --once");
     int rc = read_once(cli, top, &before);
-    while (rc == 0 && !wait_or_leave(top->interval_ms)) {
+    for (int ms = FIRST_MS; rc == 0 && !wait_or_leave(signals, ms); ms = top->interval_ms) {
         rc = read_once(cli, top, &now);
         if (rc != 0)
             break;
-        fputs(CLEAR, stdout);
-        print(json_object_get(before.body, "items"), json_object_get(now.body, "items"), rows_of_terminal());
+        draw(json_object_get(before.body, "items"), json_object_get(now.body, "items"));
         api_reply_done(&before);
         before = now;
     }
     api_reply_done(&before);
+    terminal_restore();
+    close(signals);
     return rc;
 }
 
