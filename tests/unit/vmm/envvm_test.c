@@ -323,7 +323,7 @@ static void a_spinning_guest_can_be_told_to_quit(void **state)
     send_config(f);
     await_state(f, VMCTL_RUNNING);
     usleep(20000);
-    send_type(f, VMCTL_QUIT);
+    send_quit(f);
     assert_int_equal(await_end(f), 0);
     assert_int_equal(f->last.state.state, VMCTL_EXITED);
     assert_string_equal(f->reason, "stopped by the host");
@@ -342,7 +342,7 @@ static void an_idle_guest_stands_still_and_goes_on(void **state)
     await_state(f, VMCTL_PAUSED);
     send_type(f, VMCTL_RESUME);
     await_state(f, VMCTL_RUNNING);
-    send_type(f, VMCTL_QUIT);
+    send_quit(f);
     assert_int_equal(await_end(f), 0);
 }
 
@@ -363,7 +363,7 @@ static void a_spinning_guest_released_for_a_moment_says_that_it_stands_still(voi
         await_state(f, VMCTL_RUNNING);
         await_state(f, VMCTL_PAUSED);
     }
-    send_type(f, VMCTL_QUIT);
+    send_quit(f);
     assert_int_equal(await_end(f), 0);
     assert_int_equal(f->last.state.state, VMCTL_EXITED);
 }
