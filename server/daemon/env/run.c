@@ -116,7 +116,7 @@ static void on_vm_state(void *arg, enum vmctl_state state, enum vmctl_cause caus
         e->outcome = OUTCOME_EXITED;
         e->outcome_code = code;
         e->has_exit_status = e->stop_step < STOP_ASKED_MONITOR && e->spec.kind == ENV_KIND_CELL;
-        if (cause == VMCTL_CAUSE_POWEROFF || cause == VMCTL_CAUSE_REBOOT)
+        if (e->stop_step == STOP_NONE && (cause == VMCTL_CAUSE_POWEROFF || cause == VMCTL_CAUSE_REBOOT))
             reason_set(&e->outcome_reason, reason_of(cause), "%s", reason);
     } else {
         e->outcome = OUTCOME_FAILED;
@@ -301,7 +301,8 @@ void run_escalate(struct env *e)
                   "its virtual machine's monitor closed its control connection and did not end");
         return;
     }
-    e->overdue = e->overdue || e->stop_step != STOP_NONE;
+    // A guest that has ended is not late, its monitor is.
+    e->overdue = e->overdue || (e->stop_step != STOP_NONE && e->outcome == OUTCOME_NONE);
     if (e->stop_step <= STOP_ASKED_AGENT && e->outcome == OUTCOME_NONE)
         ask_monitor(e);
     else
@@ -435,8 +436,8 @@ void run_exited(struct env *e, int32_t wait_status)
         event = ENV_EVENT_BROKE;
     } else if (e->overdue) {
         reason_set(&e->reason, "ended", "it did not finish within its grace and was ended");
-    } else if (e->outcome == OUTCOME_EXITED && e->stop_step == STOP_NONE) {
-        e->reason = e->outcome_reason; // powered-off, rebooted
+    } else if (e->outcome == OUTCOME_EXITED) {
+        e->reason = e->outcome_reason; // of its own accord: powered-off, rebooted
     } else if (e->outcome == OUTCOME_NONE && e->stop_step < STOP_ASKED_MONITOR) {
         explain_silence(e, wait_status);
         event = ENV_EVENT_BROKE;
