@@ -305,6 +305,19 @@ static void a_poweroff_stops_it(void **state)
     assert_status(p, "stopped", "powered-off");
 }
 
+static void a_guest_that_ended_is_not_late_when_its_monitor_is(void **state)
+{
+    struct play *p = *state;
+    create(p, 201, "");
+    struct helper_vm *vm = start(p);
+    order(p, "stop");
+    helper_until(&p->h, BOX, "stopping");
+    vm_state(vm, VMCTL_EXITED, VMCTL_CAUSE_POWEROFF, 0, "the guest powered itself off");
+    helper_until(&p->h, BOX, "stopped");
+    assert_true(vm->killed);
+    assert_status(p, "stopped", "");
+}
+
 static void a_panic_fails_it_with_the_kernels_words(void **state)
 {
     struct play *p = *state;
@@ -443,6 +456,7 @@ int main(void)
         TEST(disks_go_with_their_environment),
         TEST(a_reboot_starts_it_again_and_counts_apart),
         TEST(a_poweroff_stops_it),
+        TEST(a_guest_that_ended_is_not_late_when_its_monitor_is),
         TEST(a_panic_fails_it_with_the_kernels_words),
         TEST(a_silent_agent_fails_it_when_its_watchdog_says_so),
         TEST(pause_and_resume_go_through_envvm),
