@@ -35,6 +35,10 @@ static const struct payload_size {
     [AGENT_STATS] = {0, 0},
     [AGENT_STATS_IS] = {56, 56},
     [AGENT_RESUMED] = {8, 8},
+    [AGENT_MONITOR] = {3, STR_LEN(ADDRESS_CAP - 1)},
+    [AGENT_UNMONITOR] = {3, STR_LEN(ADDRESS_CAP - 1)},
+    [AGENT_GONE] = {6, STR_LEN(ADDRESS_CAP - 1) + 1 + STR_LEN(AGENT_DETAIL_MAX)},
+    [AGENT_DEFER] = {ID_LEN + 4, ID_LEN + 4},
 };
 
 static bool type_known(uint32_t type)
@@ -280,6 +284,52 @@ static void write_stats(struct wire_writer *w, const struct agent_frame *f)
     wire_write_u64(w, f->stats.uptime_ns);
 }
 
+static struct wire_view read_environment(struct wire_reader *r)
+{
+    size_t start = r->pos;
+    struct wire_view v = field_read_address(r, false);
+    struct address address;
+    if (wire_reader_ok(r) && !address_parse((const char *)v.data, v.len, &address) && address.is_service)
+        wire_reader_fail_at(r, start, "not the address of an environment");
+    return v;
+}
+
+static void read_address(struct wire_reader *r, struct agent_frame *f)
+{
+    f->address = read_environment(r);
+}
+
+static void write_address(struct wire_writer *w, const struct agent_frame *f)
+{
+    field_write_view(w, f->address);
+}
+
+static void read_gone(struct wire_reader *r, struct agent_frame *f)
+{
+    f->gone.address = read_environment(r);
+    f->gone.certainty = field_read_u8_in(r, 0, AGENT_CERTAINTY_COUNT - 1, "unknown certainty");
+    f->gone.reason = wire_read_str(r, AGENT_DETAIL_MAX);
+}
+
+static void write_gone(struct wire_writer *w, const struct agent_frame *f)
+{
+    field_write_view(w, f->gone.address);
+    wire_write_u8(w, (uint8_t)f->gone.certainty);
+    field_write_view(w, f->gone.reason);
+}
+
+static void read_defer(struct wire_reader *r, struct agent_frame *f)
+{
+    f->defer.id = field_read_id(r);
+    f->defer.delay_ms = field_read_u32_in(r, 0, AGENT_DEFER_MAX_MS, "delay out of range");
+}
+
+static void write_defer(struct wire_writer *w, const struct agent_frame *f)
+{
+    field_write_id(w, &f->defer.id);
+    wire_write_u32(w, f->defer.delay_ms);
+}
+
 static const struct frame_codec {
     const char *name;
     void (*read)(struct wire_reader *r, struct agent_frame *f);
@@ -308,6 +358,10 @@ static const struct frame_codec {
     [AGENT_STATS] = {"STATS", read_empty, write_empty},
     [AGENT_STATS_IS] = {"STATS_IS", read_stats, write_stats},
     [AGENT_RESUMED] = {"RESUMED", read_clock_is, write_clock_is},
+    [AGENT_MONITOR] = {"MONITOR", read_address, write_address},
+    [AGENT_UNMONITOR] = {"UNMONITOR", read_address, write_address},
+    [AGENT_GONE] = {"GONE", read_gone, write_gone},
+    [AGENT_DEFER] = {"DEFER", read_defer, write_defer},
 };
 
 bool agent_frame_read(const struct agent_header *h, const void *payload, struct agent_frame *ret,

@@ -39,11 +39,25 @@
 //   STATS_IS      agent>host                 u64 mem_total, mem_available, swap_used, disk_total, disk_free (of /),
 //                                            u32 load1_milli, u32 processes, u64 uptime_ns
 //   RESUMED       host>agent                 u64 realtime_ns: the machine stood still; set the clock
+//   MONITOR       program>agent>host         str address of an environment: tell when it goes away       RESULT
+//   UNMONITOR     program>agent>host         str address, as in MONITOR                                  RESULT
+//   GONE          host>agent>program         str address, as in MONITOR, u8 certainty, str reason. With MONITOR's tag: it
+//                                            was away when that came, or went since the agent asked before; else tag 0
+//   DEFER         agent>host                 id, u32 delay_ms: RELEASE, but not to be delivered again before
 //
 // What an agent can beyond messages it says by capability bits in its HELLO to the host: CONFIGURE, OPEN, STATS and
 // RESUMED go only to agents with their bit. A host answers ATTACH by no frame of this protocol: after OPEN the agent
 // connects another vsock stream to AGENT_VSOCK_PORT whose first frame, instead of HELLO, is ATTACH with OPEN's token;
 // everything after it is proto/session.h.
+//
+// What a host, and so an agent, can for the other side it says by capability bits in HELLO_OK: MONITOR and UNMONITOR go
+// only to hosts and agents with AGENT_CAN_MONITOR, DEFER only to hosts with AGENT_CAN_DEFER. A monitor stands until
+// UNMONITOR or its program's end and tells of every time that the environment goes away; the agent asks for it again
+// when it has a new link. Deferred messages are delivered at once when the agent registers a service.
+//
+// At least once, and not twice: after a lost link the host delivers again what was not acknowledged. The agent drops what
+// a program still has, and acknowledges at once what one has acknowledged: a message is its id and its sender. SENDs
+// whose RECEIPT was lost the agent sends again, in order, with the same ids.
 //
 // HELLO is the first frame in its direction, HELLO_OK or REJECT the first in the other. A connection that says nothing
 // for AGENT_HELLO_TIMEOUT_MS is closed.
@@ -62,6 +76,7 @@
 #define AGENT_HELLO_TIMEOUT_MS 5000
 #define AGENT_CREDIT_MAX       (1u << 20) // a sum above this is a protocol error
 #define AGENT_SOFTWARE_MAX     63
+#define AGENT_DEFER_MAX_MS     (3600u * 1000)
 #define AGENT_DETAIL_MAX       511
 
 // Capability bits in an agent's HELLO to its host.
@@ -69,6 +84,13 @@
 #define AGENT_CAP_CONFIGURE 2u
 #define AGENT_CAP_STATS     4u
 #define AGENT_CAP_CLOCK     8u // RESUMED; it also sets the guest's clock from HELLO_OK
+
+// Capability bits in HELLO_OK.
+#define AGENT_CAN_MONITOR 1u
+#define AGENT_CAN_DEFER   2u
+
+// Whether a monitored environment is known to have gone, or its host is not reachable.
+enum agent_certainty { AGENT_GONE_CERTAIN = 0, AGENT_GONE_UNKNOWN = 1, AGENT_CERTAINTY_COUNT };
 
 enum agent_session_kind { AGENT_SESSION_EXEC = 0, AGENT_SESSION_COPY = 1, AGENT_SESSION_KIND_COUNT };
 
@@ -96,6 +118,10 @@ enum agent_frame_type {
     AGENT_STATS = 21,
     AGENT_STATS_IS = 22,
     AGENT_RESUMED = 23,
+    AGENT_MONITOR = 24,
+    AGENT_UNMONITOR = 25,
+    AGENT_GONE = 26,
+    AGENT_DEFER = 27,
     AGENT_FRAME_TYPE_COUNT
 };
 
@@ -162,6 +188,16 @@ struct agent_frame {
             enum agent_session_kind kind; // OPEN only
         } session;                        // OPEN, ATTACH
         struct agent_stats stats;         // STATS_IS
+        struct wire_view address;         // MONITOR, UNMONITOR: a valid address of an environment
+        struct {
+            struct wire_view address;
+            enum agent_certainty certainty;
+            struct wire_view reason;
+        } gone;
+        struct {
+            struct id id;
+            uint32_t delay_ms;
+        } defer;
     };
 };
 

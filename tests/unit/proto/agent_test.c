@@ -159,6 +159,14 @@ static void each_wrong_value_is_named(void **state)
     assert_payload_refused(
         &(struct agent_frame){.type = AGENT_RESULT, .receipt = {.code = RECEIPT_CODE_COUNT}},
         "unknown receipt code");
+    assert_payload_refused(&(struct agent_frame){.type = AGENT_MONITOR, .address = view_of("acme/:db")},
+                           "not the address of an environment");
+    assert_payload_refused(
+        &(struct agent_frame){.type = AGENT_GONE, .gone = {acme, AGENT_CERTAINTY_COUNT, web}},
+        "unknown certainty");
+    assert_payload_refused(
+        &(struct agent_frame){.type = AGENT_DEFER, .defer = {.delay_ms = AGENT_DEFER_MAX_MS + 1}},
+        "delay out of range");
     assert_payload_refused(&(struct agent_frame){.type = AGENT_REJECT, .reject = {view_of("\xff")}},
                            "string is not UTF-8 without NUL");
 }

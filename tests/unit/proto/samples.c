@@ -70,6 +70,10 @@ static const struct agent_frame frames[] = {
     {.type = AGENT_STATS, .tag = 4},
     {.type = AGENT_STATS_IS, .tag = 4, .stats = {1, 2, 3, 4, 5, 6, 7, 8}},
     {.type = AGENT_RESUMED, .realtime_ns = 1700000000000000000},
+    {.type = AGENT_MONITOR, .tag = 10, .address = V("db")},
+    {.type = AGENT_UNMONITOR, .tag = 11, .address = V("acme/db")},
+    {.type = AGENT_GONE, .gone = {V("acme/db"), AGENT_GONE_UNKNOWN, V("its host does not answer")}},
+    {.type = AGENT_DEFER, .defer = {ID(1), 60000}},
 };
 
 static const struct privctl_message privctls[] = {

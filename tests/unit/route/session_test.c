@@ -528,6 +528,10 @@ static struct agent_frame sample_of(enum agent_frame_type type)
         frame.credit = 1;
     else if (type == AGENT_CONFIGURE)
         frame.configure.hostname = text_view("x");
+    else if (type == AGENT_MONITOR || type == AGENT_UNMONITOR)
+        frame.address = text_view("db");
+    else if (type == AGENT_GONE)
+        frame.gone.address = text_view("db");
     if (type == AGENT_DELIVER)
         frame.envelope.from = text_view("acme/web");
     return frame;
