@@ -8,6 +8,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "vcpu_state.h"
+
 // Exit reasons newer than the headers of Debian 12.
 #define EXIT_MEMORY_FAULT 39u
 
@@ -71,32 +73,45 @@ static bool on_exit_mmio(void *arg)
     return true;
 }
 
+// Where it was, for the reason; the log gets the rest. Never NULL.
+static const char *where(const struct linux_vcpu *cpu, char ret[64])
+{
+    struct vcpu_state s;
+    vcpu_state_read(cpu->kvm, &s);
+    if (vcpu_state_is_lost(&s))
+        return "this CPU keeps no registers of it";
+    snprintf(ret, 64, "vCPU %u, rip 0x%llx", (unsigned)(cpu - cpu->all->vcpus),
+             (unsigned long long)s.regs.rip);
+    return ret;
+}
+
 static bool on_exit_shutdown(void *arg)
 {
-    return end_failed(arg, VMCTL_CAUSE_TRIPLE_FAULT,
-                      "triple fault: the guest's kernel crashed beyond reporting, or restarts this way");
+    char at[64], text[160];
+    snprintf(text, sizeof text,
+             "triple fault (%s): the guest's kernel crashed beyond reporting, or restarts this way",
+             where(arg, at));
+    return end_failed(arg, VMCTL_CAUSE_TRIPLE_FAULT, text);
 }
 
 static bool on_exit_internal_error(void *arg)
 {
     struct linux_vcpu *cpu = arg;
-    const struct kvm_run *run = cpu->kvm->run;
-    struct kvm_regs regs = {0};
-    char text[160];
-    ioctl(cpu->kvm->fd, KVM_GET_REGS, &regs);
-    snprintf(text, sizeof text, "%s (suberror %u, vCPU %u, rip 0x%llx)",
-             run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION ? "KVM cannot emulate an instruction"
-                                                                    : "KVM internal error",
-             run->internal.suberror, (unsigned)(cpu - cpu->all->vcpus), (unsigned long long)regs.rip);
+    const uint32_t suberror = cpu->kvm->run->internal.suberror;
+    char at[64], text[160];
+    snprintf(text, sizeof text, "%s (suberror %u, %s)",
+             suberror == KVM_INTERNAL_ERROR_EMULATION ? "KVM cannot emulate an instruction"
+                                                      : "KVM internal error",
+             suberror, where(cpu, at));
     return end_failed(cpu, VMCTL_CAUSE_INTERNAL, text);
 }
 
 static bool on_exit_fail_entry(void *arg)
 {
     struct linux_vcpu *cpu = arg;
-    char text[96];
-    snprintf(text, sizeof text, "the CPU refused to enter the guest (hardware reason 0x%llx)",
-             (unsigned long long)cpu->kvm->run->fail_entry.hardware_entry_failure_reason);
+    char at[64], text[160];
+    snprintf(text, sizeof text, "the CPU refused to enter the guest (hardware reason 0x%llx, %s)",
+             (unsigned long long)cpu->kvm->run->fail_entry.hardware_entry_failure_reason, where(cpu, at));
     return end_failed(cpu, VMCTL_CAUSE_KVM, text);
 }
 

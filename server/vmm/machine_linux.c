@@ -13,6 +13,7 @@
 #include "boot/linux_layout.h"
 #include "common/io.h"
 #include "machine_kind.h"
+#include "vcpu_state.h"
 #include "virtio/balloon.h"
 
 #define PANIC_AGE_NS 60000000000ull // a restart that comes later is none of a panic's
@@ -51,10 +52,32 @@ static void on_output(struct machine *m, const uint8_t *untrusted_data, size_t l
     panic_watch_feed(&m->guest_linux.panic, untrusted_data, len, io_monotonic_ns());
 }
 
+// For those who have to explain it. The threads of the vCPUs have ended.
+static void note_vcpus(struct machine *m)
+{
+    const struct kvm_vm *vm = &m->guest_linux.vm;
+    for (unsigned i = 0; i < vm->n_vcpus; i++) {
+        char lines[VCPU_STATE_LINES][VCPU_STATE_LINE_MAX];
+        struct vcpu_state state;
+        vcpu_state_read(&vm->vcpus[i], &state);
+        const unsigned n = vcpu_state_describe(&state, i, lines);
+        for (unsigned k = 0; k < n; k++)
+            machine_note(m, lines[k]);
+    }
+}
+
+static bool is_inexplicable(enum vmctl_cause cause)
+{
+    return cause == VMCTL_CAUSE_TRIPLE_FAULT || cause == VMCTL_CAUSE_INTERNAL || cause == VMCTL_CAUSE_KVM ||
+           cause == VMCTL_CAUSE_HANG;
+}
+
 static void drain(struct machine *m)
 {
     virtio_console_drain(m->console);
     take_output(m);
+    if (is_inexplicable(m->outcome.cause))
+        note_vcpus(m);
     // All it wrote is known now: a restart, a crash or a halt right behind a panic's line is the panic's.
     const struct outcome *o = &m->outcome;
     const char *panic = panic_watch_text(&m->guest_linux.panic, io_monotonic_ns(), PANIC_AGE_NS);

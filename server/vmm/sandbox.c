@@ -50,6 +50,7 @@ static const struct value requests[] = {
     {KVM_SET_SREGS, RUN, CELL},                // set-up, FS.base
     {KVM_SET_SREGS, SETUP, GUEST},             // first instruction
     {KVM_KVMCLOCK_CTRL, RUN, GUEST},           // a pause, for the guest's watchdogs
+    {KVM_GET_VCPU_EVENTS, RUN, GUEST},         // fault reports
     {KVM_GET_MP_STATE, RUN, GUEST},            // whether a vCPU will ever run again
     {KVM_GET_API_VERSION, SETUP, BOTH},        // host check
     {KVM_CHECK_EXTENSION, SETUP, BOTH},        // host check

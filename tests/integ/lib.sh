@@ -8,7 +8,7 @@
 #   envctl ARGS...                 against this story's envd
 #   api METHOD PATH [curl options] body in $body, status in $status
 #   ok WHAT                        counts and prints a passed step
-#   fail WHAT                      ends the story: prints the logs
+#   fail WHAT                      ends the story: prints the logs, and the end of each guest's
 #   expect WHAT WANTED GOT         the two texts are equal
 #   expect_in WHAT PART TEXT       PART occurs in TEXT
 #   wait_for WHAT COMMAND...       until the command succeeds, 20 s at most
@@ -69,6 +69,16 @@ print_logs() {
         [ -s "$f" ] || continue
         printf -- '--- %s:\n' "$(basename "$f")" >&2
         tail -n 60 "$f" >&2
+    done
+}
+
+# What the guests said last, as far as envd can still be asked.
+print_guest_logs() {
+    local env
+    ! alive "$envd_pid" || for env in $(curl -s -m 20 --unix-socket "$run/envd.sock" http://envd/v1/environments |
+        jq -r '.items[]? | .tenant + "/" + .name'); do
+        printf -- '--- log of %s (%s):\n' "$env" "$(state_of "$env")" >&2
+        timeout 20 "$bin/envctl" logs "$env" --tail 40 | tr -d '\0' >&2
     done
 }
 
@@ -186,7 +196,10 @@ finish() {
     trap - EXIT INT TERM
     set +e
     learn_instance
-    if [ $rc -ne 0 ] && [ $rc -ne 77 ]; then print_logs; fi
+    if [ $rc -ne 0 ] && [ $rc -ne 77 ]; then
+        print_logs
+        print_guest_logs
+    fi
     for pid in "${helpers[@]}" $envd_pid $envpriv_pid; do
         alive "$pid" && kill -TERM "$pid"
     done
