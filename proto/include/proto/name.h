@@ -6,7 +6,8 @@
 //   subject   token ( "." token )*, token = [A-Za-z0-9_-]+, at most 127 bytes and 16 tokens
 //   id        16 bytes, UUIDv7 (RFC 9562); text is 36 characters, lower case
 //
-// The tenant "host" is the host itself; no tenant may be created with that name.
+// The tenant "host" is the host itself, and outside clients of the broker are of tenant "amqp"; no tenant may be created
+// with these names.
 #pragma once
 
 #include <stdbool.h>
@@ -22,6 +23,7 @@
 #define ID_LEN          16
 #define ID_TEXT_CAP     37
 #define NAME_HOST       "host"
+#define NAME_CLIENTS    "amqp"
 
 struct address {
     char tenant[NAME_CAP]; // empty: the sender's own

@@ -67,6 +67,11 @@ static void sentence(const struct mediate_question *q, const struct mediate_deci
     if (x->has_rule && n > 0 && n < TEXT_CAP)
         snprintf(out + n, (size_t)(TEXT_CAP - n), " (%s:%u: %.*s)", x->rule.file, x->rule.line,
                  (int)x->rule.len, x->rule.text);
+    size_t len = strlen(out);
+    if (q->elsewhere)
+        snprintf(out + len, TEXT_CAP - len,
+                 "; rules for labels of the receiver do not match here, for it is not known to be on this "
+                 "host, and the host that it is on decides again");
 }
 
 static json_t *explanation_json(const struct api *api, const struct mediate_question *q,

@@ -21,6 +21,7 @@ struct sending {
     json_t *receipt; // made when the router has spoken
     bool in_submit;  // the router has not yet returned: the request is answered afterwards
     bool is_call, over;
+    bool gone; // the client is; the receipt is still to come
 };
 
 static const char *check_kind(const char *key, const char *text, size_t len)
@@ -109,6 +110,11 @@ static void try_answer(struct sending *s)
 static void on_receipt(void *arg, const struct router_receipt *receipt)
 {
     struct sending *s = arg;
+    if (s->gone) {
+        router_operator_cancel(s->api->deps.router, s->handle);
+        free(s);
+        return;
+    }
     s->receipt = receipt_json(receipt);
     s->over = !s->is_call || receipt->code != RECEIPT_ACCEPTED;
     try_answer(s);
@@ -133,6 +139,9 @@ static void on_reply(void *arg, const struct envelope *reply)
 static void on_gone(void *arg)
 {
     struct sending *s = arg;
+    s->gone = true;
+    if (!s->receipt)
+        return; // the router still owes it
     router_operator_cancel(s->api->deps.router, s->handle);
     json_decref(s->receipt);
     free(s);

@@ -13,7 +13,7 @@ struct broker_text {
     size_t len;
 };
 
-#define BROKER_HEADERS_MAX 64
+#define BROKER_HEADERS_MAX 80
 #define BROKER_SHORT_MAX   255
 #define BROKER_VALUE_MAX   4096
 #define BROKER_BODY_MAX    (16u << 20) // larger deliveries are dead-lettered unread

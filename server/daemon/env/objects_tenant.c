@@ -65,9 +65,10 @@ int tenant_create(const struct store *store, struct store_txn *txn, const struct
 {
     const char *name = json_get_string(request, "name", "");
     char key[DOC_KEY_CAP], key_net[DOC_KEY_CAP], key_usage[DOC_KEY_CAP];
-    if (strcmp(name, NAME_HOST) == 0)
-        return refuse(why, -EINVAL, 422, "name-reserved",
-                      "no tenant can be called \"host\": that is the host itself");
+    if (strcmp(name, NAME_HOST) == 0 || strcmp(name, NAME_CLIENTS) == 0)
+        return refuse(why, -EINVAL, 422, "name-reserved", "no tenant can be called \"%s\": that is %s", name,
+                      strcmp(name, NAME_HOST) == 0 ? "the host itself"
+                                                   : "where outside clients' messages come from");
     doc_key(key, DOC_TENANTS, name);
     if (store_get(store, key))
         return refuse(why, -EEXIST, 409, "tenant-exists", "there is a tenant %s already", name);
@@ -84,8 +85,8 @@ int tenant_create(const struct store *store, struct store_txn *txn, const struct
     json_t *spec = json_object_get(request, "spec");
     _cleanup_json_ json_t *doc = json_pack("{s:o, s:o, s:i}", "labels", object_labels(request), "spec",
                                            spec ? json_incref(spec) : json_object(), "net", net);
-    _cleanup_json_ json_t *usage = json_pack("{s:i, s:i, s:i, s:i}", "environments", 0, "memory_mib", 0,
-                                             "vcpus", 0, "disk_mib", 0);
+    _cleanup_json_ json_t *usage =
+        json_pack("{s:i, s:i, s:i, s:i}", "environments", 0, "memory_mib", 0, "vcpus", 0, "disk_mib", 0);
     _cleanup_json_ json_t *owner = json_pack("{s:s}", "tenant", name);
     int rc = doc && usage && owner ? 0 : -ENOMEM;
     if (rc == 0)

@@ -25,6 +25,11 @@
 //                 notify                     operators are told of each decision of this rule
 //
 // The first rule that matches decides; when none does, the answer is deny.
+//
+// Both the sender's host and the receiver's decide. The labels of an environment on another host, and which
+// server a service's message will go to, are not known to the sender's: there, a target with a label matches
+// nothing. So what only TENANT/@LABEL=VALUE allows as a target is denied across hosts (name the environment,
+// or its tenant), and what it denies is denied by the receiver's host, which knows.
 #pragma once
 
 #include "common/err.h"

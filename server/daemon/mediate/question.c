@@ -23,6 +23,10 @@ static const struct {
     [MEDIATE_REASON_MAILBOX] = {"mailbox", "the receiver's mailbox is full"},
     [MEDIATE_REASON_EXPIRED] = {"expired", "the message's time is over"},
     [MEDIATE_REASON_ADDRESS] = {"address", "the message says something that cannot be"},
+    [MEDIATE_REASON_LINK] = {"link", "the message broker did not confirm the message"},
+    [MEDIATE_REASON_SENDER] = {"sender", "the message is not from who it says"},
+    [MEDIATE_REASON_STALE] = {"stale", "the message is from an earlier life of its host"},
+    [MEDIATE_REASON_MALFORMED] = {"malformed", "what came from the broker is no message"},
 };
 
 const char *mediate_reason_name(enum mediate_reason reason)

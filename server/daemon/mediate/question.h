@@ -39,6 +39,7 @@ struct mediate_question {
     enum message_kind kind; // SEND, CALL or EVENT: a reply is never asked about
     uint64_t body_bytes;
     const char *image; // what the source was started from, "sha256:<hex>", or NULL
+    bool elsewhere;    // the target is not on this host: its labels are not known, and its host decides again
 };
 
 // Why the answer is what it is. The first six come from mediation, the others from the router.
@@ -58,6 +59,10 @@ enum mediate_reason {
     MEDIATE_REASON_MAILBOX = 12,    // the receiver's mailbox is full
     MEDIATE_REASON_EXPIRED = 13,    // the message's time is over
     MEDIATE_REASON_ADDRESS = 14,    // the address or a field cannot be
+    MEDIATE_REASON_LINK = 15,       // the broker did not take it, or did not say
+    MEDIATE_REASON_SENDER = 16,     // from outside: it lies about its sender
+    MEDIATE_REASON_STALE = 17,      // from outside: its host has started anew since
+    MEDIATE_REASON_MALFORMED = 18,  // from outside: it is no message
     MEDIATE_REASON_COUNT
 };
 

@@ -3,6 +3,7 @@
 #include "route/calls.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,31 +53,68 @@ static int arm(struct call *call, uint64_t left_ms)
     return -ENOMEM;
 }
 
-struct call *calls_add(struct router *r, const struct id *id, struct environment *caller,
-                       struct environment *callee, uint64_t deadline_ms, uint64_t now_ms)
+static void far_free(struct call_far *far)
+{
+    if (!far)
+        return;
+    free(far->reply_to);
+    free(far->correlation);
+    free(far);
+}
+
+struct call_far *call_far_new(const struct address *caller, const char *host, const char *reply_to,
+                              const char *correlation)
+{
+    struct call_far *far = calloc(1, sizeof *far);
+    if (!far)
+        return NULL;
+    far->address = *caller;
+    snprintf(far->host, sizeof far->host, "%s", host ? host : "");
+    far->reply_to = reply_to ? strdup(reply_to) : NULL;
+    far->correlation = correlation ? strdup(correlation) : NULL;
+    if ((!reply_to || far->reply_to) && (!correlation || far->correlation))
+        return far;
+    far_free(far);
+    return NULL;
+}
+
+struct call *calls_add(struct router *r, const struct id *id, const struct call_sides *sides,
+                       uint64_t deadline_ms, uint64_t now_ms)
 {
     struct calls *c = &r->calls;
     struct call *call = calloc(1, sizeof *call);
-    if (!call)
+    if (!call) {
+        far_free(sides->far);
         return NULL;
+    }
     *call = (struct call){.router = r,
                           .handle = ++c->handles,
                           .id = *id,
-                          .caller = caller,
-                          .callee = callee,
+                          .caller = sides->caller,
+                          .far = sides->far,
+                          .called = *sides->called,
                           .deadline_ms = deadline_ms};
     if (arm(call, deadline_ms > now_ms ? deadline_ms - now_ms : 0) < 0) {
+        far_free(call->far);
         free(call);
         return NULL;
     }
     table_insert(&c->by_id, &call->by_id, hash_id(c, id));
     table_insert(&c->by_handle, &call->by_handle, call->handle);
-    LIST_INSERT_HEAD(&callee->calls_served, call, in_callee);
-    if (caller) {
-        LIST_INSERT_HEAD(&caller->calls_made, call, in_caller);
-        caller->n_calls_made++;
+    if (sides->callee)
+        calls_set_callee(call, sides->callee);
+    if (call->caller) {
+        LIST_INSERT_HEAD(&call->caller->calls_made, call, in_caller);
+        call->caller->n_calls_made++;
     }
     return call;
+}
+
+void calls_set_callee(struct call *call, struct environment *callee)
+{
+    call->callee = callee;
+    LIST_INSERT_HEAD(&callee->calls_served, call, in_callee);
+    callee->n_calls_far += call->far != NULL;
 }
 
 void calls_remove(struct call *call)
@@ -84,12 +122,16 @@ void calls_remove(struct call *call)
     struct calls *c = &call->router->calls;
     table_remove(&c->by_id, &call->by_id);
     table_remove(&c->by_handle, &call->by_handle);
-    LIST_REMOVE(call, in_callee);
+    if (call->callee) {
+        LIST_REMOVE(call, in_callee);
+        call->callee->n_calls_far -= call->far != NULL;
+    }
     if (call->caller) {
         LIST_REMOVE(call, in_caller);
         call->caller->n_calls_made--;
     }
     event_free(call->timer);
+    far_free(call->far);
     free(call);
 }
 
@@ -122,14 +164,31 @@ struct call *calls_find_made(const struct calls *c, const struct environment *ca
 {
     for (struct table_node *n = table_first(&c->by_id, hash_id(c, id)); n; n = table_next(n)) {
         struct call *call = table_entry(n, struct call, by_id);
-        if (call->caller == caller && id_equals(&call->id, id))
+        if (call->caller == caller && !call->far && id_equals(&call->id, id))
             return call;
     }
     return NULL;
 }
 
+// Any environment of a service's tenant may serve it.
+static bool may_answer(const struct call *call, const struct address *a)
+{
+    const struct address *called = &call->called;
+    return !call->callee && !a->is_service && strcmp(a->tenant, called->tenant) == 0 &&
+           (called->is_service || strcmp(a->name, called->name) == 0);
+}
+
+struct call *calls_find_made_far(const struct calls *c, const struct environment *caller, const struct id *id,
+                                 const struct address *from)
+{
+    struct call *call = calls_find_made(c, caller, id);
+    return call && may_answer(call, from) ? call : NULL;
+}
+
 static bool made_by(const struct call *call, const struct address *a)
 {
+    if (call->far)
+        return address_equals(a, &call->far->address);
     const char *tenant = call->caller ? call->caller->tenant : NAME_HOST;
     const char *name = call->caller ? call->caller->name : ROUTER_OPERATOR;
     return !a->is_service && strcmp(a->tenant, tenant) == 0 && strcmp(a->name, name) == 0;

@@ -1,5 +1,6 @@
 // Reply capabilities: who may reply to which call, once, and until when. A call that the policy permitted
-// makes one; the reply, the deadline, or the end of one side takes it away. Used by the router's files only.
+// makes one; the reply, the deadline, or the end of one side takes it away. Caller and callee are
+// environments of this host, or elsewhere: then an address stands for them. Used by the router's files only.
 #pragma once
 
 #include <event2/event.h>
@@ -8,14 +9,24 @@
 
 struct router;
 
+// A caller that is not on this host.
+struct call_far {
+    struct address address;
+    char host[NAME_CAP]; // ""  : an outside client, which is answered at:
+    char *reply_to;      // owned, as is correlation; NULL: a host
+    char *correlation;
+};
+
 struct call {
     struct table_node by_id, by_handle;
-    LIST_ENTRY(call) in_caller, in_callee;
+    LIST_ENTRY(call) in_caller, in_callee; // of the sides that are here
     struct router *router;
     uint64_t handle;
     struct id id;
-    struct environment *caller; // NULL: an operator
-    struct environment *callee;
+    struct environment *caller; // NULL: an operator, or far
+    struct call_far *far;       // owned; NULL: the caller is here
+    struct environment *callee; // NULL: not here, or not known to be
+    struct address called;      // what the call was addressed to
     struct event *timer;
     uint64_t deadline_ms;
     bool answering; // a reply is on its way into the caller's mailbox
@@ -33,19 +44,35 @@ struct calls {
 int calls_init(struct calls *c);  // 0 or -ENOMEM
 void calls_done(struct calls *c); // frees what still waits, without a callback
 
-// caller NULL: an operator, whose on_reply is set by the caller of this. The deadline takes the call away by
-// itself. NULL: no memory.
-struct call *calls_add(struct router *r, const struct id *id, struct environment *caller,
-                       struct environment *callee, uint64_t deadline_ms, uint64_t now_ms);
+// What a call is made of.
+struct call_sides {
+    struct environment *caller; // NULL: an operator, whose on_reply is set by the caller of this, or far
+    struct call_far *far;       // taken over, on failure too
+    struct environment *callee;
+    const struct address *called;
+};
+
+// The deadline takes the call away by itself. NULL: no memory.
+struct call *calls_add(struct router *r, const struct id *id, const struct call_sides *sides,
+                       uint64_t deadline_ms, uint64_t now_ms);
+// The callee turned out to be here.
+void calls_set_callee(struct call *call, struct environment *callee);
 void calls_remove(struct call *call);
 // Ends a call without a reply: an operator is told.
 void calls_end(struct call *call);
 // Ends every call that e made or was to answer.
 void calls_end_all(struct environment *e);
 
+// NULL: no memory. reply_to and correlation are copied, and may be NULL.
+struct call_far *call_far_new(const struct address *caller, const char *host, const char *reply_to,
+                              const char *correlation);
+
 struct call *calls_find_handle(const struct calls *c, uint64_t handle);
 // The call of that id that the caller (NULL: operators) waits on.
 struct call *calls_find_made(const struct calls *c, const struct environment *caller, const struct id *id);
+// The call of that id that the far side `from` may answer to the caller.
+struct call *calls_find_made_far(const struct calls *c, const struct environment *caller, const struct id *id,
+                                 const struct address *from);
 // The call of that id that callee may answer and that `to` made.
 struct call *calls_find_served(const struct calls *c, const struct environment *callee, const struct id *id,
                                const struct address *to);

@@ -1,5 +1,6 @@
-// Which environments a message goes to, and whether it may: the address becomes receivers, the mediator is
-// asked about each, and the permitted ones get it. One receiver for sends and calls, every server for events.
+// Which environments of this host a message goes to, and whether it may: the address becomes receivers, the
+// mediator is asked about each, and the permitted ones get it. One receiver for sends and calls, every server
+// for events.
 #include <errno.h>
 #include <string.h>
 
@@ -27,34 +28,43 @@ void submission_question(const struct submission *s, struct environment *target,
         .kind = s->envelope.kind,
         .body_bytes = s->envelope.body.len,
         .image = s->image,
+        .elsewhere = !target && submission_leaves(s),
     };
     if (target)
         router_describe(s->router, target->tenant, target->name, &ret->target, &unused_image);
 }
 
-static void decide(struct submission *s, struct environment *target, struct mediate_question *q,
-                   struct mediate_decision *d)
+// What this host sent through the broker took its token on the way out.
+void submission_decide(struct submission *s, struct environment *target, struct mediate_question *q,
+                       struct mediate_decision *d)
 {
     submission_question(s, target, q);
-    mediator_decide(s->router->mediator, q, s->now_ns, d);
+    if (s->arrived && s->what.arrival->own)
+        mediator_peek(s->router->mediator, q, d);
+    else
+        mediator_decide(s->router->mediator, q, s->now_ns, d);
 }
 
-static void refuse_nobody_there(struct submission *s)
+void submission_refuse_nobody_there(struct submission *s)
 {
     const struct mediate_decision d = {
         .code = RECEIPT_NO_SUCH_ENVIRONMENT, .reason = MEDIATE_REASON_NO_TARGET, .rule = POLICY_RULE_NONE};
     submission_refuse_by(s, NULL, &d);
 }
 
-// Makes the reply capability of a call before its callee can see it. The code that says why not, or ACCEPTED.
-static enum receipt_code begin_call(struct submission *s, struct environment *callee)
+enum receipt_code submission_begin_call(struct submission *s, struct environment *callee)
 {
     struct router *r = s->router;
-    if (s->envelope.kind != MESSAGE_CALL || calls_find_made(&r->calls, s->sender, &s->envelope.id))
+    if (s->envelope.kind != MESSAGE_CALL)
+        return RECEIPT_ACCEPTED;
+    if (s->arrived)
+        return submission_begin_arrived_call(s, callee);
+    if (calls_find_made(&r->calls, s->sender, &s->envelope.id))
         return RECEIPT_ACCEPTED;
     if (s->sender && s->sender->n_calls_made >= r->config.calls_max)
         return RECEIPT_RATE_LIMITED;
-    struct call *call = calls_add(r, &s->envelope.id, s->sender, callee, s->envelope.expires_ms, s->now_ms);
+    const struct call_sides sides = {.caller = s->sender, .callee = callee, .called = &s->to};
+    struct call *call = calls_add(r, &s->envelope.id, &sides, s->envelope.expires_ms, s->now_ms);
     if (!call)
         return RECEIPT_MAILBOX_FULL;
     s->call_handle = call->handle;
@@ -64,9 +74,10 @@ static enum receipt_code begin_call(struct submission *s, struct environment *ca
 static void deliver(struct submission *s, struct environment *target, const struct mediate_question *q,
                     const struct mediate_decision *d)
 {
-    enum receipt_code code = begin_call(s, target);
-    if (code == RECEIPT_RATE_LIMITED) {
-        submission_refuse(s, code, MEDIATE_REASON_CALL_LIMIT);
+    enum receipt_code code = submission_begin_call(s, target);
+    if (code == RECEIPT_RATE_LIMITED || code == RECEIPT_EXPIRED) {
+        submission_refuse(s, code,
+                          code == RECEIPT_EXPIRED ? MEDIATE_REASON_NO_CALL : MEDIATE_REASON_CALL_LIMIT);
         return;
     }
     submission_record(s, q, d, RECEIPT_ACCEPTED);
@@ -81,7 +92,7 @@ static void route_to(struct submission *s, struct environment *target)
 {
     struct mediate_question q;
     struct mediate_decision d;
-    decide(s, target, &q, &d);
+    submission_decide(s, target, &q, &d);
     if (d.code == RECEIPT_ACCEPTED)
         deliver(s, target, &q, &d);
     else
@@ -95,7 +106,7 @@ static struct serving *choose_server(struct submission *s, struct service *servi
 {
     struct serving *recalled = service_recall(service, s->dedup_key), *full = NULL, *v;
     if (recalled) {
-        decide(s, recalled->environment, q, d);
+        submission_decide(s, recalled->environment, q, d);
         return d->code == RECEIPT_ACCEPTED ? recalled : NULL;
     }
     bool refused = false;
@@ -104,7 +115,7 @@ static struct serving *choose_server(struct submission *s, struct service *servi
     {
         struct mediate_question this_q;
         struct mediate_decision this_d;
-        decide(s, v->environment, &this_q, &this_d);
+        submission_decide(s, v->environment, &this_q, &this_d);
         struct mailbox *mb = v->environment->mailbox;
         bool permitted = this_d.code == RECEIPT_ACCEPTED;
         bool room = permitted && mb->ops->has_room(mb, s->envelope.body.len);
@@ -144,7 +155,7 @@ static void route_to_every_server(struct submission *s, struct service *service)
     struct serving *v, *next;
     for (v = TAILQ_FIRST(&service->servers); v; v = next) {
         next = TAILQ_NEXT(v, in_service);
-        decide(s, v->environment, &q, &d);
+        submission_decide(s, v->environment, &q, &d);
         if (d.code == RECEIPT_ACCEPTED) {
             any = true;
             submission_record(s, &q, &d, RECEIPT_ACCEPTED);
@@ -169,16 +180,24 @@ static void route_to_every_server(struct submission *s, struct service *service)
 
 void submission_route(struct submission *s)
 {
+    if (submission_leaves(s))
+        submission_route_out(s);
+    else
+        submission_route_here(s);
+}
+
+void submission_route_here(struct submission *s)
+{
     struct directory *d = &s->router->directory;
-    struct call *again = s->envelope.kind == MESSAGE_CALL
+    struct call *again = s->envelope.kind == MESSAGE_CALL && !s->arrived
                              ? calls_find_made(&s->router->calls, s->sender, &s->envelope.id)
                              : NULL;
-    if (again) { // a retry goes where the call went, and is a duplicate there
+    if (again && again->callee) { // a retry goes where the call went, and is a duplicate there
         route_to(s, again->callee);
     } else if (s->to.is_service) {
         struct service *service = directory_find_service(d, s->to.tenant, s->to.name);
         if (!service)
-            refuse_nobody_there(s);
+            submission_refuse_nobody_there(s);
         else if (s->envelope.kind == MESSAGE_EVENT)
             route_to_every_server(s, service);
         else
@@ -188,7 +207,7 @@ void submission_route(struct submission *s)
         if (target)
             route_to(s, target);
         else
-            refuse_nobody_there(s);
+            submission_refuse_nobody_there(s);
     }
 }
 
@@ -201,7 +220,8 @@ void router_peek(struct router *r, const struct address *from, const struct addr
     struct environment *target = NULL;
     q.target = (struct mediate_party){.tenant = target_tenant, .name = to->is_service ? "" : to->name};
     if (to->is_service) {
-        struct service *service = directory_find_service(&r->directory, target_tenant, to->name);
+        struct service *service =
+            r->remote ? NULL : directory_find_service(&r->directory, target_tenant, to->name);
         q.service = to->name;
         target = service ? TAILQ_FIRST(&service->servers)->environment : NULL;
     } else {
@@ -209,6 +229,7 @@ void router_peek(struct router *r, const struct address *from, const struct addr
     }
     if (target)
         router_describe(r, target->tenant, target->name, &q.target, &unused_image);
+    q.elsewhere = !target && r->remote && strcmp(target_tenant, NAME_HOST) != 0;
     struct mediate_decision d = {.reason = MEDIATE_REASON_REPLY, .rule = POLICY_RULE_NONE};
     if (kind != MESSAGE_REPLY)
         mediator_peek(r->mediator, &q, &d);

@@ -99,6 +99,8 @@ static struct service *add_service(struct directory *d, const char *tenant, cons
     memcpy(s->name, name, strlen(name) + 1);
     TAILQ_INIT(&s->servers);
     table_insert(&d->services, &s->node, hash_names(d, tenant, name));
+    if (d->on_service)
+        d->on_service(d->arg, s->tenant, s->name, true);
     return s;
 }
 
@@ -107,6 +109,8 @@ static void drop_service_if_unserved(struct directory *d, struct service *s)
     if (s->n_servers > 0)
         return;
     table_remove(&d->services, &s->node);
+    if (d->on_service)
+        d->on_service(d->arg, s->tenant, s->name, false);
     free(s);
 }
 

@@ -29,6 +29,9 @@ struct environment {
     uint32_t n_serves;
     struct call_list calls_made, calls_served; // calls.h
     uint32_t n_calls_made;
+    uint32_t n_calls_far;      // that were made elsewhere and are to be answered
+    bool announced;            // other hosts know of it, and its mail comes
+    bool queue;                // by a queue of its own
     struct seen *replies_sent; // made with the first reply
     struct router_stats stats;
 };
@@ -60,6 +63,9 @@ struct directory {
     struct table environments, services;
     LIST_HEAD(, environment) all;
     uint64_t serials;
+    // A service began to be served, or no longer is. May be NULL.
+    void (*on_service)(void *arg, const char *tenant, const char *service, bool served);
+    void *arg;
 };
 
 int directory_init(struct directory *d); // 0 or -ENOMEM

@@ -20,6 +20,7 @@ int endpoint_attach(struct router *r, const char *tenant, const char *name, cons
     *ep = (struct endpoint){.router = r, .environment = e, .cb = cb, .arg = arg};
     e->endpoint = ep;
     *ret = ep;
+    router_tell_running(r, e, true);
     return 0;
 }
 
@@ -29,6 +30,7 @@ void endpoint_detach(struct endpoint *ep)
         return;
     struct environment *e = ep->environment;
     e->endpoint = NULL;
+    router_tell_running(ep->router, e, false);
     e->mailbox->ops->release_all(e->mailbox);
     directory_unserve_all(&ep->router->directory, e);
     free(ep);
@@ -81,6 +83,9 @@ void endpoint_ack(struct endpoint *ep, const struct id *untrusted_id)
     bool known = e->mailbox->ops->ack(e->mailbox, untrusted_id);
     ep->router->stats.acked += known;
     e->stats.acked += known;
+    const struct router *r = ep->router;
+    if (known && r->remote)
+        r->remote->mail_processed(r->remote_arg, e->tenant, e->name);
 }
 
 void endpoint_release(struct endpoint *ep, const struct id *untrusted_id)

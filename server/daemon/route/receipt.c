@@ -16,6 +16,14 @@ void router_count(struct router *r, struct environment *sender, enum receipt_cod
     }
 }
 
+void router_count_arrived(struct router *r, enum receipt_code code)
+{
+    if (code == RECEIPT_ACCEPTED)
+        r->stats.arrived++;
+    else
+        r->stats.arrived_refused[code]++;
+}
+
 // Between tenants "denied" and "no-such-environment" must not tell what exists. So a refusal is what it would
 // be if the target were not there: no-such-environment where the policy allows the sender to address that
 // name, denied otherwise. An environment that exists and is denied because of what it is, by its labels say,
@@ -47,6 +55,12 @@ void router_fill_receipt(const struct router *r, bool for_operator, const struct
         char id[ID_TEXT_CAP];
         id_format(&receipt->id, id);
         snprintf(receipt->detail, sizeof receipt->detail, "an operator can explain message %s", id);
+        return;
+    }
+    if (d->reason == MEDIATE_REASON_LINK && r->remote) {
+        char link[ROUTER_DETAIL_CAP / 2];
+        r->remote->describe_link(r->remote_arg, link, sizeof link);
+        snprintf(receipt->detail, sizeof receipt->detail, "%s: %s", mediate_reason_text(d->reason), link);
         return;
     }
     struct policy_rule_view rule;

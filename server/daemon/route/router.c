@@ -89,6 +89,7 @@ void router_free(struct router *r)
         return;
     if (r->sweep)
         event_free(r->sweep);
+    r->directory.on_service = NULL;
     calls_done(&r->calls);
     directory_done(&r->directory);
     free(r);
@@ -102,7 +103,7 @@ const struct router_config *router_get_config(const struct router *r)
 int router_environment_added(struct router *r, const char *tenant, const char *name)
 {
     if (!name_valid(tenant, strlen(tenant)) || !name_valid(name, strlen(name)) ||
-        strcmp(tenant, NAME_HOST) == 0)
+        strcmp(tenant, NAME_HOST) == 0 || strcmp(tenant, NAME_CLIENTS) == 0)
         return -EINVAL;
     if (directory_find(&r->directory, tenant, name))
         return -EEXIST;
@@ -121,12 +122,78 @@ int router_environment_added(struct router *r, const char *tenant, const char *n
     return -ENOMEM;
 }
 
+void router_tell_running(const struct router *r, const struct environment *e, bool running)
+{
+    if (e->announced)
+        r->remote->environment_running(r->remote_arg, e->tenant, e->name, running);
+}
+
+int router_environment_mailbox(struct router *r, const char *tenant, const char *name,
+                               enum router_mailbox mailbox)
+{
+    struct environment *e = directory_find(&r->directory, tenant, name);
+    if (!e)
+        return -ENOENT;
+    if (!r->remote || e->announced)
+        return 0;
+    e->announced = true;
+    e->queue = mailbox != ROUTER_MAILBOX_HOST;
+    r->remote->environment_added(r->remote_arg, e->tenant, e->name, e->queue);
+    if (e->endpoint)
+        router_tell_running(r, e, true);
+    return 0;
+}
+
+static void tell_served(void *arg, const char *tenant, const char *service, bool served)
+{
+    const struct router *r = arg;
+    r->remote->service_served(r->remote_arg, tenant, service, served);
+}
+
+void router_set_remote(struct router *r, const struct remote_ops *ops, void *arg)
+{
+    r->remote = ops;
+    r->remote_arg = arg;
+    r->directory.on_service = tell_served;
+    r->directory.arg = r;
+}
+
+static uint64_t depth_of(const struct environment *e)
+{
+    struct mailbox_stats mailbox;
+    e->mailbox->ops->get_stats(e->mailbox, &mailbox);
+    return mailbox.messages;
+}
+
+uint64_t router_depth(const struct router *r, const char *tenant, const char *name)
+{
+    const struct environment *e = directory_find(&r->directory, tenant, name);
+    return e ? depth_of(e) : 0;
+}
+
+uint64_t router_service_depth(const struct router *r, const char *tenant, const char *service)
+{
+    const struct service *s = directory_find_service(&r->directory, tenant, service);
+    const struct serving *v;
+    uint64_t least = UINT64_MAX;
+    if (!s)
+        return 0;
+    TAILQ_FOREACH(v, &s->servers, in_service)
+    {
+        uint64_t depth = depth_of(v->environment);
+        least = depth < least ? depth : least;
+    }
+    return least;
+}
+
 int router_environment_removed(struct router *r, const char *tenant, const char *name)
 {
     struct environment *e = directory_find(&r->directory, tenant, name);
     if (!e)
         return -ENOENT;
     struct endpoint *ep = e->endpoint;
+    if (e->announced)
+        r->remote->environment_removed(r->remote_arg, e->tenant, e->name, e->queue);
     if (ep) {
         e->endpoint = NULL;
         ep->cb->on_removed(ep->arg);

@@ -57,6 +57,14 @@ const struct router_config *router_get_config(const struct router *r);
 // An environment was defined, or is found to be at start. Its mailbox starts empty. 0, -EEXIST, -EINVAL (no
 // such name can be), or -ENOMEM.
 int router_environment_added(struct router *r, const char *tenant, const char *name);
+
+// How messages reach its mailbox: directly when they come from this host, or through a queue of its own at
+// the broker, whoever sends them. Only now other hosts learn of it. Once, after router_environment_added():
+// it does not change. QUEUE without a broker is HOST. -ENOENT.
+enum router_mailbox { ROUTER_MAILBOX_DEFAULT, ROUTER_MAILBOX_HOST, ROUTER_MAILBOX_QUEUE };
+int router_environment_mailbox(struct router *r, const char *tenant, const char *name,
+                               enum router_mailbox mailbox);
+
 // It was deleted: its mailbox and services go, its endpoint is told, calls that wait for it expire. -ENOENT.
 int router_environment_removed(struct router *r, const char *tenant, const char *name);
 
@@ -104,6 +112,8 @@ struct router_stats {
     uint64_t depth;    // messages in mailboxes now
     uint64_t depth_bytes;
     uint64_t calls_waiting;
+    uint64_t arrived;                             // from the broker, and taken in
+    uint64_t arrived_refused[RECEIPT_CODE_COUNT]; // from the broker, and refused here
 };
 
 void router_get_stats(const struct router *r, struct router_stats *ret);

@@ -3,6 +3,7 @@
 
 #include "route/calls.h"
 #include "route/directory.h"
+#include "route/remote.h"
 #include "route/router.h"
 
 struct router {
@@ -15,6 +16,8 @@ struct router {
     struct directory directory;
     struct calls calls;
     struct mailbox_budget budget;
+    const struct remote_ops *remote; // NULL: there are no other hosts
+    void *remote_arg;
     struct event *sweep; // drops what expired in mailboxes that nobody reads
     struct router_stats stats;
 };
@@ -26,10 +29,14 @@ struct endpoint {
     void *arg;
 };
 
-// submit.c. sender NULL: an operator; on_reply and ret_handle are only an operator's. 0, or -ENOMEM and done
-// is not called.
+// router.c. Tells the link, if there is one and it knows of the environment.
+void router_tell_running(const struct router *r, const struct environment *e, bool running);
+
+// submit.c. sender NULL: an operator, or who arrival says; on_reply and ret_handle are only an operator's. 0,
+// or -ENOMEM and done is not called.
 struct submit {
     struct environment *sender;
+    const struct remote_arrival *arrival; // NULL: it was not sent elsewhere
     const struct envelope *untrusted_envelope;
     router_receipt_cb *done;
     void (*on_reply)(void *arg, const struct envelope *reply);
@@ -40,6 +47,8 @@ int router_submit(struct router *r, const struct submit *what);
 
 // receipt.c. Counts what the sender (NULL: an operator) was told.
 void router_count(struct router *r, struct environment *sender, enum receipt_code told);
+// The same of what came from the broker.
+void router_count_arrived(struct router *r, enum receipt_code code);
 // Fills the receipt's code and detail: the reason for an operator, only the code and the id for a tenant.
 void router_fill_receipt(const struct router *r, bool for_operator, const struct mediate_decision *d,
                          enum receipt_code told, struct router_receipt *receipt);

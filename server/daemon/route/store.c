@@ -30,12 +30,12 @@ static void settle_calls(struct submission *s, enum receipt_code told)
 {
     struct router *r = s->router;
     struct call *made = calls_find_handle(&r->calls, s->call_handle);
-    if (made && made->caller && told == RECEIPT_UNKNOWN_OUTCOME) {
+    if (made && (made->caller || made->far) && told == RECEIPT_UNKNOWN_OUTCOME) {
         // It may have gone out, and its reply is welcome.
     } else if (made && told != RECEIPT_ACCEPTED) {
         made->on_reply = NULL;
         calls_remove(made);
-    } else if (made && !made->caller) {
+    } else if (made && !made->caller && !made->far) {
         made->on_reply = s->what.on_reply;
         made->arg = s->what.arg;
         *s->what.ret_handle = made->handle;
@@ -53,7 +53,7 @@ static void finish_reply(struct submission *s)
         return;
     void (*on_reply)(void *arg, const struct envelope *reply) = call->on_reply;
     void *arg = call->arg;
-    if (!seen_has(call->callee->replies_sent, s->dedup_key))
+    if (s->what.sender && call->callee && !seen_has(call->callee->replies_sent, s->dedup_key))
         seen_add(call->callee->replies_sent, s->dedup_key);
     calls_remove(call);
     if (on_reply)
@@ -63,11 +63,15 @@ static void finish_reply(struct submission *s)
 static void finish(struct submission *s, const struct mediate_decision *d, enum receipt_code told)
 {
     struct router *r = s->router;
-    bool by_operator = !s->what.sender;
+    bool by_environment = s->what.sender != NULL;
     settle_calls(s, told);
-    router_count(r, by_operator ? NULL : directory_find(&r->directory, s->from.tenant, s->from.name), told);
+    if (s->arrived)
+        router_count_arrived(r, told);
+    else
+        router_count(r, by_environment ? directory_find(&r->directory, s->from.tenant, s->from.name) : NULL,
+                     told);
     r->stats.duplicates += told == RECEIPT_ACCEPTED && s->duplicate && !s->stored;
-    router_fill_receipt(r, by_operator, d, told, &s->receipt);
+    router_fill_receipt(r, !by_environment, d, told, &s->receipt);
     s->what.done(s->what.arg, &s->receipt);
     if (told == RECEIPT_ACCEPTED)
         finish_reply(s);
@@ -83,7 +87,7 @@ void submission_refuse_by(struct submission *s, const struct mediate_question *q
         submission_question(s, NULL, &as_addressed);
         q = &as_addressed;
     }
-    enum receipt_code told = router_may_tell(s->router, q, d);
+    enum receipt_code told = s->arrived ? d->code : router_may_tell(s->router, q, d);
     submission_record(s, q, d, told);
     finish(s, d, told);
 }
@@ -95,6 +99,13 @@ void submission_refuse(struct submission *s, enum receipt_code code, enum mediat
     finish(s, &d, code);
 }
 
+static enum mediate_reason link_reason(enum receipt_code refusal)
+{
+    return refusal == RECEIPT_NO_SUCH_ENVIRONMENT ? MEDIATE_REASON_NO_TARGET
+           : refusal == RECEIPT_MAILBOX_FULL      ? MEDIATE_REASON_MAILBOX
+                                                  : MEDIATE_REASON_LINK;
+}
+
 static void put_is_done(struct submission *s)
 {
     if (--s->n_pending > 0)
@@ -102,6 +113,8 @@ static void put_is_done(struct submission *s)
     const struct mediate_decision accepted = {.code = RECEIPT_ACCEPTED, .rule = POLICY_RULE_NONE};
     if (s->stored || s->duplicate)
         finish(s, &accepted, RECEIPT_ACCEPTED);
+    else if (s->link_refusal != RECEIPT_ACCEPTED)
+        submission_refuse(s, s->link_refusal, link_reason(s->link_refusal));
     else if (s->unknown)
         submission_refuse(s, RECEIPT_UNKNOWN_OUTCOME, MEDIATE_REASON_MAILBOX);
     else
@@ -135,6 +148,33 @@ int submission_put(struct submission *s, struct environment *target)
     return 0;
 }
 
+static void on_sent(void *arg, enum remote_outcome outcome)
+{
+    static const enum receipt_code refusals[] = {
+        [REMOTE_STORED] = RECEIPT_ACCEPTED,         [REMOTE_NOBODY] = RECEIPT_NO_SUCH_ENVIRONMENT,
+        [REMOTE_FULL] = RECEIPT_MAILBOX_FULL,       [REMOTE_UNREACHABLE] = RECEIPT_HOST_UNREACHABLE,
+        [REMOTE_UNKNOWN] = RECEIPT_UNKNOWN_OUTCOME,
+    };
+    struct submission *s = arg;
+    s->stored = outcome == REMOTE_STORED;
+    s->link_refusal = refusals[outcome];
+    // One that is here and was not found has a queue that is not declared yet.
+    if (outcome == REMOTE_NOBODY && !s->to.is_service && !s->reply_to &&
+        directory_find(&s->router->directory, s->to.tenant, s->to.name))
+        s->link_refusal = RECEIPT_HOST_UNREACHABLE;
+    put_is_done(s);
+}
+
+int submission_send(struct submission *s, const struct remote_message *m)
+{
+    struct router *r = s->router;
+    s->n_pending++;
+    int rc = r->remote->send(r->remote_arg, m, on_sent, s);
+    if (rc < 0)
+        s->n_pending--;
+    return rc;
+}
+
 void submission_close(struct submission *s)
 {
     if (s->n_pending > 1) { // what others own may be gone when the last put is done
@@ -142,6 +182,7 @@ void submission_close(struct submission *s)
         s->source.labels = NULL;
         s->source.n_labels = 0;
         s->image = NULL;
+        s->what.arrival = NULL;
     }
     put_is_done(s);
 }

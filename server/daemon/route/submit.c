@@ -63,6 +63,30 @@ static bool within_rate(struct submission *s)
            gcra_take(&s->sender->rate_bucket, s->now_ns, c->rate_per_s, c->rate_burst);
 }
 
+void submission_answer(struct submission *s, struct call *call)
+{
+    int rc = 0;
+    if (s->envelope.expires_ms == 0 || s->envelope.expires_ms > call->deadline_ms)
+        s->envelope.expires_ms = call->deadline_ms;
+    s->reply_to = call->handle;
+    call->answering = true;
+    const struct mediate_decision d = {.reason = MEDIATE_REASON_REPLY, .rule = POLICY_RULE_NONE};
+    submission_record(s, NULL, &d, RECEIPT_ACCEPTED);
+    if (call->far)
+        rc = submission_send_reply(s, call);
+    else if (call->caller)
+        rc = submission_put(s, call->caller);
+    else
+        s->stored = true; // an operator has no mailbox: the callback is the delivery
+    if (rc == -EMSGSIZE)
+        submission_refuse(s, RECEIPT_TOO_LARGE, MEDIATE_REASON_LINK);
+    else if (rc < 0)
+        submission_refuse(s, call->far ? RECEIPT_HOST_UNREACHABLE : RECEIPT_MAILBOX_FULL,
+                          call->far ? MEDIATE_REASON_LINK : MEDIATE_REASON_MAILBOX);
+    else
+        submission_close(s);
+}
+
 static void submit_reply(struct submission *s)
 {
     struct router *r = s->router;
@@ -77,22 +101,11 @@ static void submit_reply(struct submission *s)
         submission_refuse(s, RECEIPT_EXPIRED, MEDIATE_REASON_NO_CALL);
         return;
     }
-    if (s->envelope.expires_ms == 0 || s->envelope.expires_ms > call->deadline_ms)
-        s->envelope.expires_ms = call->deadline_ms;
     if (!s->sender->replies_sent && !(s->sender->replies_sent = seen_new(s->router->config.dedup_window))) {
         submission_refuse(s, RECEIPT_MAILBOX_FULL, MEDIATE_REASON_MAILBOX);
         return;
     }
-    s->reply_to = call->handle;
-    call->answering = true;
-    const struct mediate_decision d = {.reason = MEDIATE_REASON_REPLY, .rule = POLICY_RULE_NONE};
-    submission_record(s, NULL, &d, RECEIPT_ACCEPTED);
-    if (call->caller && submission_put(s, call->caller) < 0) {
-        submission_refuse(s, RECEIPT_MAILBOX_FULL, MEDIATE_REASON_MAILBOX);
-        return;
-    }
-    s->stored = s->stored || !call->caller; // an operator has no mailbox: the callback is the delivery
-    submission_close(s);
+    submission_answer(s, call);
 }
 
 static void check_and_route(struct submission *s)
@@ -111,7 +124,9 @@ static void check_and_route(struct submission *s)
         submission_refuse(s, RECEIPT_EXPIRED, MEDIATE_REASON_EXPIRED);
         return;
     }
-    if (s->envelope.kind == MESSAGE_REPLY)
+    if (s->envelope.kind == MESSAGE_REPLY && s->arrived)
+        submission_arrived_reply(s);
+    else if (s->envelope.kind == MESSAGE_REPLY)
         submit_reply(s);
     else
         submission_route(s);
@@ -128,9 +143,24 @@ static bool decodes(const struct envelope *e)
     return ok;
 }
 
+static void set_far_sender(struct submission *s)
+{
+    const struct remote_arrival *a = s->what.arrival;
+    s->arrived = true;
+    address_parse((const char *)a->envelope->from.data, a->envelope->from.len, &s->from);
+    address_format(&s->from, s->from_text);
+    s->source = (struct mediate_party){
+        .tenant = s->from.tenant, .name = s->from.name, .labels = a->labels, .n_labels = a->n_labels};
+    s->image = a->image;
+}
+
 static void set_sender(struct submission *s)
 {
     const struct environment *e = s->what.sender;
+    if (s->what.arrival) {
+        set_far_sender(s);
+        return;
+    }
     snprintf(s->from.tenant, sizeof s->from.tenant, "%s", e ? e->tenant : NAME_HOST);
     snprintf(s->from.name, sizeof s->from.name, "%s", e ? e->name : ROUTER_OPERATOR);
     address_format(&s->from, s->from_text);
@@ -182,4 +212,10 @@ void router_operator_cancel(struct router *r, uint64_t handle)
     struct call *call = calls_find_handle(&r->calls, handle);
     if (call && !call->caller)
         call->on_reply = NULL;
+}
+
+int router_deliver(struct router *r, const struct remote_arrival *a, router_receipt_cb *done, void *arg)
+{
+    const struct submit what = {.arrival = a, .untrusted_envelope = a->envelope, .done = done, .arg = arg};
+    return router_submit(r, &what);
 }

@@ -1,0 +1,55 @@
+// What arrives through the broker, where it differs from what environments of this host submit: whose call it
+// is, and which call a reply answers.
+#include <string.h>
+
+#include "route/submission.h"
+
+#define FAR_CALLS_MAX 4096 // that wait for one environment's replies
+
+// The caller's side of an own call is there already; without it nobody waits for the reply any more.
+static enum receipt_code begin_own(struct submission *s, struct environment *callee)
+{
+    struct router *r = s->router;
+    const struct environment *caller = directory_find(&r->directory, s->from.tenant, s->from.name);
+    bool by_operator = strcmp(s->from.tenant, NAME_HOST) == 0;
+    struct call *call = caller || by_operator ? calls_find_made(&r->calls, caller, &s->envelope.id) : NULL;
+    if (!call)
+        return RECEIPT_EXPIRED;
+    if (!call->callee)
+        calls_set_callee(call, callee);
+    return RECEIPT_ACCEPTED;
+}
+
+enum receipt_code submission_begin_arrived_call(struct submission *s, struct environment *callee)
+{
+    struct router *r = s->router;
+    const struct remote_arrival *a = s->what.arrival;
+    if (a->own)
+        return begin_own(s, callee);
+    if (calls_find_served(&r->calls, callee, &s->envelope.id, &s->from))
+        return RECEIPT_ACCEPTED;
+    if (callee->n_calls_far >= FAR_CALLS_MAX)
+        return RECEIPT_RATE_LIMITED;
+    struct call_sides sides = {.callee = callee, .called = &s->to};
+    sides.far = call_far_new(&s->from, a->host, a->reply_to, a->correlation);
+    struct call *call =
+        sides.far ? calls_add(r, &s->envelope.id, &sides, s->envelope.expires_ms, s->now_ms) : NULL;
+    if (!call)
+        return RECEIPT_MAILBOX_FULL;
+    s->call_handle = call->handle;
+    return RECEIPT_ACCEPTED;
+}
+
+void submission_arrived_reply(struct submission *s)
+{
+    struct router *r = s->router;
+    bool to_operator = strcmp(s->to.tenant, NAME_HOST) == 0 && strcmp(s->to.name, ROUTER_OPERATOR) == 0;
+    const struct environment *caller = directory_find(&r->directory, s->to.tenant, s->to.name);
+    struct call *call = NULL;
+    if (!s->to.is_service && (caller || to_operator))
+        call = calls_find_made_far(&r->calls, caller, &s->envelope.correlation, &s->from);
+    if (call && !call->answering)
+        submission_answer(s, call);
+    else
+        submission_refuse(s, RECEIPT_EXPIRED, MEDIATE_REASON_NO_CALL);
+}
