@@ -37,7 +37,7 @@ static const struct payload_size {
     [AGENT_RESUMED] = {8, 8},
     [AGENT_MONITOR] = {3, STR_LEN(ADDRESS_CAP - 1)},
     [AGENT_UNMONITOR] = {3, STR_LEN(ADDRESS_CAP - 1)},
-    [AGENT_GONE] = {6, STR_LEN(ADDRESS_CAP - 1) + 1 + STR_LEN(AGENT_DETAIL_MAX)},
+    [AGENT_GONE] = {6, STR_LEN(ADDRESS_CAP - 1) + 1 + STR_LEN(AGENT_REASON_MAX)},
     [AGENT_DEFER] = {ID_LEN + 4, ID_LEN + 4},
 };
 
@@ -308,7 +308,7 @@ static void read_gone(struct wire_reader *r, struct agent_frame *f)
 {
     f->gone.address = read_environment(r);
     f->gone.certainty = field_read_u8_in(r, 0, AGENT_CERTAINTY_COUNT - 1, "unknown certainty");
-    f->gone.reason = wire_read_str(r, AGENT_DETAIL_MAX);
+    f->gone.reason = wire_read_str(r, AGENT_REASON_MAX);
 }
 
 static void write_gone(struct wire_writer *w, const struct agent_frame *f)

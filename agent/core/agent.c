@@ -24,6 +24,7 @@ struct agent *agent_new(const struct agent_ops *ops, void *ctx, const char *soft
     for (int i = 0; i < AGENT_CALLS_MAX; i++)
         a->calls[i].client = NO_CLIENT;
     size_t len = strlen(software);
+    window_init(a);
     memcpy(a->software, software, len < AGENT_SOFTWARE_MAX ? len : AGENT_SOFTWARE_MAX);
     return a;
 }
@@ -45,6 +46,7 @@ void agent_free(struct agent *a)
         a->ops->close_client(a->ctx, i);
     }
     link_close(a);
+    send_forget_all(a);
     a->ops->deallocate(a->ctx, a);
 }
 
@@ -73,6 +75,7 @@ void agent_timer(struct agent *a)
     link_expire(a, now_ns);
     client_expire(a, now_ns);
     send_expire(a, now_ns);
+    deliver_expire(a, now_ns);
     agent_settle(a);
 }
 

@@ -49,6 +49,7 @@ void client_end(struct agent *a, int client)
     service_client_gone(a, client);
     deliver_client_gone(a, client);
     send_client_gone(a, client);
+    monitor_client_gone(a, client);
     frame_in_reset(&a->memory, &c->in);
     a->clients_bytes -= c->out.bytes;
     out_clear(&a->memory, &c->out);
@@ -183,7 +184,7 @@ void client_push_chunk(struct agent *a, int client, struct chunk *chunk)
     bool ok = out_push_chunk(&a->clients[client].out, chunk);
     pushed(a, client, before, ok);
     if (!ok)
-        memory_put(&a->memory, chunk);
+        chunk_put(&a->memory, chunk);
 }
 
 void client_result(struct agent *a, int client, uint32_t tag, enum receipt_code code, const char *detail)
@@ -218,6 +219,7 @@ static void greet(struct agent *a, int client)
     client_push(a, client,
                 &(struct agent_frame){.type = AGENT_HELLO_OK,
                                       .hello_ok = {.version = AGENT_VERSION,
+                                                   .capabilities = a->host_can & AGENT_CAN_MONITOR,
                                                    .tenant = {(const uint8_t *)a->tenant, strlen(a->tenant)},
                                                    .name = {(const uint8_t *)a->name, strlen(a->name)},
                                                    .body_max = a->body_max,
@@ -300,6 +302,8 @@ static frame_handler *const handlers[CLIENT_STATE_COUNT][AGENT_FRAME_TYPE_COUNT]
             [AGENT_REGISTER] = service_register,
             [AGENT_UNREGISTER] = service_unregister,
             [AGENT_CLOCK] = handle_clock,
+            [AGENT_MONITOR] = monitor_add,
+            [AGENT_UNMONITOR] = monitor_remove,
         },
 };
 
@@ -328,7 +332,7 @@ static void handle_frame(struct agent *a, int client)
 static bool may_finish(const struct agent *a, int client)
 {
     return a->link.out.bytes < OUT_HIGH && a->clients[client].out.bytes < OUT_HIGH &&
-           a->n_sends < AGENT_SENDS_MAX;
+           a->n_sends < AGENT_SENDS_MAX && a->kept_bytes < KEPT_HIGH;
 }
 
 static bool reads(const struct agent *a, int client)

@@ -58,13 +58,15 @@ static void act_give_up(struct agent *a)
 }
 
 // In this order: what was processed must not come again, services must be known before messages for them can
-// come.
+// come, and what was sent before goes before what is sent now.
 static void act_ready(struct agent *a)
 {
     a->link.backoff_ms = BACKOFF_MIN_MS;
     a->shutting_down = false;
     deliver_link_ready(a);
     service_link_ready(a);
+    monitor_link_ready(a);
+    send_link_ready(a);
     client_greet_waiting(a);
 }
 
@@ -73,8 +75,8 @@ static void act_lost(struct agent *a)
     agent_log(a, "the link to the host is lost", "connecting again");
     act_back_off(a);
     send_link_lost(a);
-    deliver_link_lost(a);
     service_link_lost(a);
+    monitor_link_lost(a);
     client_clocks_lost(a);
 }
 
@@ -155,6 +157,17 @@ void link_forward(struct agent *a, struct frame_in *in)
         link_doom(a, "no memory for a frame to the host");
 }
 
+void link_push_again(struct agent *a, struct chunk *frame)
+{
+    if (!link_is_open(a))
+        return;
+    frame->n_refs++;
+    if (out_push_chunk(&a->link.out, frame))
+        return;
+    frame->n_refs--;
+    link_doom(a, "no room for a frame to the host");
+}
+
 void link_flush(struct agent *a)
 {
     struct out_queue *q = &a->link.out;
@@ -185,8 +198,11 @@ static void handle_hello_ok(struct agent *a, struct frame_in *in, const struct a
     }
     bool other_tenant = name_take(a->tenant, f->hello_ok.tenant),
          other_name = name_take(a->name, f->hello_ok.name);
-    if (other_tenant || other_name)
+    if (other_tenant || other_name) {
         client_doom_ready(a, "the environment got another name");
+        send_forget_all(a);
+    }
+    a->host_can = f->hello_ok.capabilities;
     a->body_max = f->hello_ok.body_max;
     agent_set_clock(a, f->hello_ok.realtime_ns);
     link_event(a, LINK_ACCEPTED);
@@ -218,6 +234,14 @@ static void handle_shutdown(struct agent *a, struct frame_in *in, const struct a
     a->ops->shutdown(a->ctx, f->shutdown.grace_ms, reason);
 }
 
+static void handle_result(struct agent *a, struct frame_in *in, const struct agent_frame *f)
+{
+    if (agent_tag_kind(f->tag) == REQUEST_MONITOR)
+        monitor_result(a, in, f);
+    else
+        service_result(a, in, f);
+}
+
 static void handle_ping(struct agent *a, struct frame_in *in, const struct agent_frame *f)
 {
     (void)in;
@@ -232,7 +256,7 @@ static frame_handler *const handlers[LINK_STATE_COUNT][AGENT_FRAME_TYPE_COUNT] =
         {
             [AGENT_RECEIPT] = send_receipt,
             [AGENT_DELIVER] = deliver_message,
-            [AGENT_RESULT] = service_result,
+            [AGENT_RESULT] = handle_result,
             [AGENT_CLOCK_IS] = handle_clock_is,
             [AGENT_SHUTDOWN] = handle_shutdown,
             [AGENT_PING] = handle_ping,
@@ -240,6 +264,7 @@ static frame_handler *const handlers[LINK_STATE_COUNT][AGENT_FRAME_TYPE_COUNT] =
             [AGENT_OPEN] = machine_open,
             [AGENT_STATS] = machine_stats,
             [AGENT_RESUMED] = machine_resumed,
+            [AGENT_GONE] = monitor_gone,
         },
 };
 

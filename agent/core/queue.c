@@ -28,8 +28,15 @@ static struct chunk *chunk_new(struct memory *m, size_t cap)
         c->next = NULL;
         c->len = 0;
         c->cap = cap;
+        c->n_refs = 1;
     }
     return c;
+}
+
+void chunk_put(struct memory *m, struct chunk *c)
+{
+    if (c && --c->n_refs == 0)
+        memory_put(m, c);
 }
 
 static size_t frame_len(const struct frame_in *in)
@@ -110,9 +117,18 @@ struct chunk *frame_in_detach(struct memory *m, struct frame_in *in)
     return c;
 }
 
+struct chunk *frame_in_share(struct memory *m, struct frame_in *in)
+{
+    struct chunk *big = in->big;
+    if (!big)
+        return frame_in_detach(m, in);
+    big->n_refs++;
+    return big;
+}
+
 void frame_in_reset(struct memory *m, struct frame_in *in)
 {
-    memory_put(m, in->big);
+    chunk_put(m, in->big);
     in->big = NULL;
     in->have = 0;
 }
@@ -203,7 +219,7 @@ void out_written(struct memory *m, struct out_queue *q, size_t n)
     if (!q->head)
         q->tail = NULL;
     q->head_done = 0;
-    memory_put(m, done);
+    chunk_put(m, done);
 }
 
 void out_clear(struct memory *m, struct out_queue *q)
@@ -211,7 +227,7 @@ void out_clear(struct memory *m, struct out_queue *q)
     while (q->head) {
         struct chunk *c = q->head;
         q->head = c->next;
-        memory_put(m, c);
+        chunk_put(m, c);
     }
     *q = (struct out_queue){.bytes_max = q->bytes_max};
 }

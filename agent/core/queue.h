@@ -15,13 +15,16 @@ struct memory {
 };
 
 struct chunk {
-    struct chunk *next;
+    struct chunk *next; // in the one queue that it waits in
     size_t len, cap;
+    unsigned n_refs;
     uint8_t data[];
 };
 
 void *memory_get(struct memory *m, size_t size);
 void memory_put(struct memory *m, void *p);
+// Gives a reference back; c may be NULL.
+void chunk_put(struct memory *m, struct chunk *c);
 
 // ---- in ----
 
@@ -52,6 +55,8 @@ uint8_t *frame_in_data(struct frame_in *in);
 void frame_in_set_tag(struct frame_in *in, uint32_t tag);
 // The whole frame as a chunk of its own, which is the caller's; NULL when there is no memory.
 struct chunk *frame_in_detach(struct memory *m, struct frame_in *in);
+// The same, but the frame stays here too, to be forwarded.
+struct chunk *frame_in_share(struct memory *m, struct frame_in *in);
 // Frees what was received; the next byte begins a new frame.
 void frame_in_reset(struct memory *m, struct frame_in *in);
 
@@ -69,7 +74,7 @@ struct out_queue {
 bool out_push(struct memory *m, struct out_queue *q, const struct agent_frame *f);
 // Moves a received frame: no copy when it is long.
 bool out_forward(struct memory *m, struct out_queue *q, struct frame_in *in);
-// Takes over a frame in a chunk. False: refused, it is still the caller's.
+// Takes over a reference to a frame in a chunk that is in no queue. False: refused, it is still the caller's.
 bool out_push_chunk(struct out_queue *q, struct chunk *c);
 // The bytes to write next; NULL when there are none.
 const uint8_t *out_peek(const struct out_queue *q, size_t *ret_len);

@@ -1,5 +1,5 @@
 // Messages from programs on their way to the host: which program waits for which receipt, and for which
-// reply.
+// reply. A message without receipt is kept, to be sent again when the link was lost.
 #include "state.h"
 
 #include <string.h>
@@ -81,19 +81,6 @@ void send_reply(struct agent *a, struct frame_in *in, const struct agent_frame *
     client_forward(a, client, in);
 }
 
-void send_expire(struct agent *a, uint64_t now_ns)
-{
-    for (size_t i = 0; i < AGENT_CALLS_MAX; i++) {
-        struct call *call = &a->calls[i];
-        if (call->client == NO_CLIENT)
-            continue;
-        if (now_ns >= call->deadline_ns)
-            call->client = NO_CLIENT;
-        else
-            agent_wake_at(a, call->deadline_ns);
-    }
-}
-
 // ---- receipts ----
 
 static struct send *send_reserve(struct agent *a)
@@ -111,8 +98,39 @@ static struct send *send_reserve(struct agent *a)
 
 static void send_done(struct agent *a, struct send *s)
 {
+    if (s->kept)
+        a->kept_bytes -= s->kept->len;
+    chunk_put(&a->memory, s->kept);
+    s->kept = NULL;
     s->host_tag = 0;
     a->n_sends--;
+}
+
+static void give_up_if_due(struct agent *a, struct send *s, uint64_t now_ns)
+{
+    if (s->host_tag == 0)
+        return;
+    if (now_ns < s->give_up_ns) {
+        agent_wake_at(a, s->give_up_ns);
+        return;
+    }
+    refuse(a, s->client, s->tag, &s->id, RECEIPT_UNKNOWN_OUTCOME, "the link to the host was lost");
+    send_done(a, s);
+}
+
+void send_expire(struct agent *a, uint64_t now_ns)
+{
+    for (size_t i = 0; i < AGENT_CALLS_MAX; i++) {
+        struct call *call = &a->calls[i];
+        if (call->client == NO_CLIENT)
+            continue;
+        if (now_ns >= call->deadline_ns)
+            call->client = NO_CLIENT;
+        else
+            agent_wake_at(a, call->deadline_ns);
+    }
+    for (size_t i = 0; i < AGENT_SENDS_MAX && a->link.state != LINK_READY; i++)
+        give_up_if_due(a, &a->sends[i], now_ns);
 }
 
 static void fill_id(struct agent *a, struct frame_in *in, struct id *id)
@@ -152,7 +170,13 @@ void send_submit(struct agent *a, int client, struct frame_in *in, const struct 
     s->client = client;
     s->id = id;
     s->is_call = is_call;
+    s->order = a->n_submitted++;
+    s->expires_ms = f->envelope.expires_ms;
+    s->give_up_ns = 0;
     frame_in_set_tag(in, s->host_tag);
+    s->kept = frame_in_share(&a->memory, in);
+    if (s->kept)
+        a->kept_bytes += s->kept->len;
     link_forward(a, in);
 }
 
@@ -167,19 +191,52 @@ void send_receipt(struct agent *a, struct frame_in *in, const struct agent_frame
     if (s->is_call && !reply_may_come)
         call_forget(a, &s->id);
     frame_in_set_tag(in, s->tag);
+    send_done(a, s); // first: the receipt may need the memory
     client_forward(a, s->client, in);
-    send_done(a, s);
+}
+
+// The first without receipt from that place on, in order of submission.
+static struct send *next_send(struct agent *a, uint64_t from_order)
+{
+    struct send *first = NULL;
+    for (size_t i = 0; i < AGENT_SENDS_MAX; i++) {
+        struct send *s = &a->sends[i];
+        if (s->host_tag != 0 && s->order >= from_order && (!first || s->order < first->order))
+            first = s;
+    }
+    return first;
+}
+
+// The host may have them already: then it knows their ids.
+void send_link_ready(struct agent *a)
+{
+    struct send *s;
+    for (uint64_t order = 0; a->n_sends > 0 && (s = next_send(a, order)) != NULL; order = s->order + 1)
+        link_push_again(a, s->kept);
 }
 
 void send_link_lost(struct agent *a)
 {
+    uint64_t now_ns = agent_monotonic(a), now_ms = agent_realtime(a) / NS_PER_MS;
     for (size_t i = 0; i < AGENT_SENDS_MAX; i++) {
         struct send *s = &a->sends[i];
         if (s->host_tag == 0)
             continue;
-        refuse(a, s->client, s->tag, &s->id, RECEIPT_UNKNOWN_OUTCOME, "the link to the host was lost");
-        send_done(a, s);
+        uint64_t left_ms = s->expires_ms == 0       ? RESEND_MS
+                           : s->expires_ms > now_ms ? s->expires_ms - now_ms
+                                                    : 0;
+        left_ms = !s->kept ? 0 : left_ms < RESEND_MS ? left_ms : RESEND_MS;
+        if (s->give_up_ns == 0)
+            s->give_up_ns = now_ns + left_ms * NS_PER_MS;
+        give_up_if_due(a, s, now_ns);
     }
+}
+
+void send_forget_all(struct agent *a)
+{
+    for (size_t i = 0; i < AGENT_SENDS_MAX; i++)
+        if (a->sends[i].host_tag != 0)
+            send_done(a, &a->sends[i]);
 }
 
 void send_client_gone(struct agent *a, int client)

@@ -125,6 +125,26 @@ int service_owner(const struct agent *a, const char *name)
     return NO_CLIENT;
 }
 
+bool service_is_asked_for(const struct agent *a, const char *name)
+{
+    for (size_t i = 0; i < AGENT_SERVICES_MAX; i++)
+        if (a->services[i].state == SERVICE_ASKED && strcmp(a->services[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+bool service_is_owned(const struct agent *a, int client, const char *name)
+{
+    return service_owner(a, name) == client;
+}
+
+void service_recall(struct agent *a, const char *name)
+{
+    for (size_t i = 0; i < AGENT_SERVICES_MAX; i++)
+        if (a->services[i].state == SERVICE_HELD && strcmp(a->services[i].name, name) == 0)
+            ask_host(a, &a->services[i], AGENT_REGISTER); // the answer to it is ignored
+}
+
 void service_link_ready(struct agent *a)
 {
     for (size_t i = 0; i < AGENT_SERVICES_MAX; i++)

@@ -5,7 +5,9 @@
 //   client.c   program connections: their states, and what programs' frames do
 //   send.c     messages on their way to the host: receipts, calls that wait for a reply
 //   deliver.c  messages from the host: who gets them, credit, ACK and RELEASE
+//   window.c   what programs acknowledged or gave back
 //   service.c  services registered by programs
+//   monitor.c  monitors of other environments
 //   machine.c  what the host asks of the guest itself: addresses, sessions, figures, the clock
 //   queue.c    bytes in and out
 //
@@ -19,6 +21,15 @@
 #define DELIVER_HIGH    (256u << 10) // the same for all programs together: the host link waits
 #define HELD_MAX        64           // messages for services whose program has no credit
 #define HELD_HIGH       (256u << 10)
+#define KEPT_HIGH       (1u << 20) // messages without receipt, kept to be sent again: above, programs wait
+#define RESEND_MS       30000      // so long they wait for a new link
+#define HOLD_MS         10000      // so long a program that takes nothing may keep others waiting
+#define STALLED_MAX     16         // services whose messages go back to the host
+#define WINDOW_MAX      2048       // acknowledged messages that are remembered
+#define WINDOW_HEADS    1024
+#define RETURNED_MAX    64 // the same of messages that programs gave back
+#define RETURN_MIN_MS   200u
+#define RETURN_MAX_MS   30000u
 #define OUT_MAX         (AGENT_FRAME_MAX + (1u << 20)) // beyond all legitimate use: the connection ends
 #define CONNECT_MS      10000
 #define BACKOFF_MIN_MS  100
@@ -30,7 +41,7 @@
 
 // Tags of frames to the host: what kind of request, which slot, and a generation so that a slot's earlier
 // answer is known to be none of its present owner's.
-enum request_kind { REQUEST_SEND = 1, REQUEST_SERVICE = 2, REQUEST_CLOCK = 3 };
+enum request_kind { REQUEST_SEND = 1, REQUEST_SERVICE = 2, REQUEST_CLOCK = 3, REQUEST_MONITOR = 4 };
 
 enum link_state { LINK_IDLE, LINK_WAITING, LINK_CONNECTING, LINK_GREETING, LINK_READY, LINK_STATE_COUNT };
 enum link_event { LINK_START, LINK_TIMEOUT, LINK_UP, LINK_ACCEPTED, LINK_LOST, LINK_EVENT_COUNT };
@@ -70,6 +81,10 @@ struct send {          // a SEND that waits for its RECEIPT
     int client; // NO_CLIENT: it went away
     struct id id;
     bool is_call;
+    uint64_t order;      // of its submission
+    uint64_t expires_ms; // its envelope's
+    uint64_t give_up_ns; // without link: when its outcome is unknown
+    struct chunk *kept;  // the frame; NULL: there was no memory to keep it
 };
 
 struct call {   // a call that waits for its reply
@@ -83,15 +98,38 @@ enum delivery_state { DELIVERY_FREE, DELIVERY_GIVEN, DELIVERY_ACKED, DELIVERY_RE
 struct delivery { // a message that a program has; ACKED and RELEASED: the host cannot be told before the link
                   // is back
     enum delivery_state state;
-    bool from_lost_link; // the host may deliver it again, not knowing that a program has it
-    int client;          // NO_CLIENT: held for a service that nobody serves
+    int client; // NO_CLIENT: held for a service that nobody serves
     struct id id;
+    uint64_t key; // window_key()
 };
 
 struct held {   // a DELIVER frame for a service whose program has no credit
     int client; // NO_CLIENT: nobody serves it
     struct id id;
     struct chunk *chunk;
+    char service[NAME_CAP];
+};
+
+// A service whose messages go back to the host, to come again later: nobody serves it, or its program takes
+// nothing while others wait.
+struct stalled {
+    uint64_t since_ns; // 0: free
+    char service[NAME_CAP];
+};
+
+struct returned {
+    uint64_t key;
+    uint8_t n; // how often; 0: free
+};
+
+struct window {
+    uint64_t secret[2];
+    uint64_t keys[WINDOW_MAX]; // a ring, `at` is next
+    uint16_t next[WINDOW_MAX]; // of the same chain: place + 1, 0 at its end
+    uint16_t heads[WINDOW_HEADS];
+    uint16_t n, at;
+    struct returned returned[RETURNED_MAX]; // a ring
+    size_t returned_at;
 };
 
 enum service_state {
@@ -109,6 +147,22 @@ struct service {
     char name[NAME_CAP];
 };
 
+enum monitor_state {
+    MONITOR_FREE,
+    MONITOR_ASKED,    // the program waits for the host's answer
+    MONITOR_HELD,     // the host tells
+    MONITOR_RENEWING, // did before the link was lost, asked for again
+    MONITOR_LEAVING   // UNMONITOR sent
+};
+
+struct monitor {
+    enum monitor_state state;
+    int client; // NO_CLIENT in LEAVING: nobody waits for the answer
+    uint32_t tag, host_tag;
+    uint8_t told; // of its going: 0 nothing, 1 that it is unknown, 2 that it is certain
+    char address[ADDRESS_CAP];
+};
+
 struct agent {
     struct memory memory;
     const struct agent_ops *ops;
@@ -121,14 +175,18 @@ struct agent {
     uint32_t credit;       // sum of the clients'
     uint32_t n_deliveries; // used slots
     uint32_t n_sends;
+    size_t kept_bytes; // of sends
+    uint64_t n_submitted;
     size_t n_held, held_bytes;
-    uint64_t grant_at_ns; // no credit for the host before; 0: at any time
-    int next_client;      // whose turn it is to get a message that anybody may have
+    uint64_t held_full_ns; // since when too much is held and nothing was taken; 0: it is not so
+    uint64_t grant_at_ns;  // no credit for the host before; 0: at any time
+    int next_client;       // whose turn it is to get a message that anybody may have
     uint32_t generation;
     uint64_t timer_ns, timer_set_ns; // when agent_timer() is wanted; what set_timer was told
     // from HELLO_OK
     char tenant[NAME_CAP], name[NAME_CAP];
     uint32_t body_max;
+    uint32_t host_can; // AGENT_CAN_*
     bool clock_known;
     uint64_t clock_offset_ns; // the host's realtime minus our monotonic time
     bool shutting_down;
@@ -136,7 +194,10 @@ struct agent {
     struct call calls[AGENT_CALLS_MAX];
     struct delivery deliveries[AGENT_DELIVERIES_MAX];
     struct held held[HELD_MAX]; // n_held, in order of arrival
+    struct stalled stalled[STALLED_MAX];
+    struct window window;
     struct service services[AGENT_SERVICES_MAX];
+    struct monitor monitors[AGENT_MONITORS_MAX];
 };
 
 // agent.c
@@ -162,6 +223,8 @@ void link_close(struct agent *a);
 bool link_finish_doomed(struct agent *a);
 void link_push(struct agent *a, const struct agent_frame *f);
 void link_forward(struct agent *a, struct frame_in *in);
+// A frame that was pushed before, on a link that was lost.
+void link_push_again(struct agent *a, struct chunk *frame);
 void link_flush(struct agent *a);
 void link_expire(struct agent *a, uint64_t now_ns);
 
@@ -195,7 +258,11 @@ void client_expire(struct agent *a, uint64_t now_ns);
 void send_submit(struct agent *a, int client, struct frame_in *in, const struct agent_frame *f);
 void send_receipt(struct agent *a, struct frame_in *in, const struct agent_frame *f);
 void send_reply(struct agent *a, struct frame_in *in, const struct agent_frame *f);
+// Sends again what has no receipt.
+void send_link_ready(struct agent *a);
 void send_link_lost(struct agent *a);
+// Forgets every message without receipt, and tells nobody.
+void send_forget_all(struct agent *a);
 void send_client_gone(struct agent *a, int client);
 void send_expire(struct agent *a, uint64_t now_ns);
 
@@ -207,8 +274,17 @@ void deliver_grant(struct agent *a);
 void deliver_link_ready(struct agent *a);
 // What was held for a service that nobody served is the client's now.
 void deliver_service_taken(struct agent *a, int client, const char *service);
-void deliver_link_lost(struct agent *a);
 void deliver_client_gone(struct agent *a, int client);
+void deliver_expire(struct agent *a, uint64_t now_ns);
+
+// window.c
+void window_init(struct agent *a);
+// What a message is known by: its id and its sender.
+uint64_t window_key(const struct agent *a, const struct envelope *e);
+bool window_was_acked(struct agent *a, uint64_t key);
+void window_acked(struct agent *a, uint64_t key);
+// A program gave the message back: in how many ms it may come again. 0: at once, the first time.
+uint32_t window_returned(struct agent *a, uint64_t key);
 
 // service.c
 void service_register(struct agent *a, int client, struct frame_in *in, const struct agent_frame *f);
@@ -216,6 +292,19 @@ void service_unregister(struct agent *a, int client, struct frame_in *in, const 
 void service_result(struct agent *a, struct frame_in *in, const struct agent_frame *f);
 // The program that registered the service; NO_CLIENT.
 int service_owner(const struct agent *a, const char *name);
+bool service_is_asked_for(const struct agent *a, const char *name);
+bool service_is_owned(const struct agent *a, int client, const char *name);
+// The host registers it again, and so delivers at once what was deferred.
+void service_recall(struct agent *a, const char *name);
 void service_link_ready(struct agent *a);
 void service_link_lost(struct agent *a);
 void service_client_gone(struct agent *a, int client);
+
+// monitor.c
+void monitor_add(struct agent *a, int client, struct frame_in *in, const struct agent_frame *f);
+void monitor_remove(struct agent *a, int client, struct frame_in *in, const struct agent_frame *f);
+void monitor_result(struct agent *a, struct frame_in *in, const struct agent_frame *f);
+void monitor_gone(struct agent *a, struct frame_in *in, const struct agent_frame *f);
+void monitor_link_ready(struct agent *a);
+void monitor_link_lost(struct agent *a);
+void monitor_client_gone(struct agent *a, int client);

@@ -76,6 +76,7 @@
 #define AGENT_HELLO_TIMEOUT_MS 5000
 #define AGENT_CREDIT_MAX       (1u << 20) // a sum above this is a protocol error
 #define AGENT_SOFTWARE_MAX     63
+#define AGENT_REASON_MAX       255 // of GONE
 #define AGENT_DEFER_MAX_MS     (3600u * 1000)
 #define AGENT_DETAIL_MAX       511
 

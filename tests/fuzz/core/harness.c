@@ -47,6 +47,8 @@ static void answer_as_host(struct harness *h, const struct agent_frame *f)
         break;
     case AGENT_REGISTER:
     case AGENT_UNREGISTER:
+    case AGENT_MONITOR:
+    case AGENT_UNMONITOR:
         harness_say(h, HOST, &(struct agent_frame){.type = AGENT_RESULT, .tag = f->tag});
         break;
     case AGENT_CLOCK:
@@ -66,9 +68,9 @@ static void answer_as_host(struct harness *h, const struct agent_frame *f)
 static bool for_host(enum agent_frame_type type)
 {
     static const bool allowed[AGENT_FRAME_TYPE_COUNT] = {
-        [AGENT_HELLO] = true,      [AGENT_SEND] = true,   [AGENT_ACK] = true,
-        [AGENT_RELEASE] = true,    [AGENT_CREDIT] = true, [AGENT_REGISTER] = true,
-        [AGENT_UNREGISTER] = true, [AGENT_CLOCK] = true,  [AGENT_PONG] = true,
+        [AGENT_HELLO] = true,  [AGENT_SEND] = true,     [AGENT_ACK] = true,        [AGENT_RELEASE] = true,
+        [AGENT_CREDIT] = true, [AGENT_REGISTER] = true, [AGENT_UNREGISTER] = true, [AGENT_CLOCK] = true,
+        [AGENT_PONG] = true,   [AGENT_MONITOR] = true,  [AGENT_UNMONITOR] = true,  [AGENT_DEFER] = true,
     };
     return allowed[type];
 }
@@ -320,10 +322,10 @@ void harness_link_up(struct harness *h)
     h->host.connected = true;
     h->host.room = SIZE_MAX;
     agent_host_up(h->agent);
-    harness_say(
-        h, HOST,
-        &(struct agent_frame){.type = AGENT_HELLO_OK,
-                              .hello_ok = {1, 0, view("acme"), view("web"), 4096, 1700000000000 * MS}});
+    harness_say(h, HOST,
+                &(struct agent_frame){.type = AGENT_HELLO_OK,
+                                      .hello_ok = {1, AGENT_CAN_MONITOR | AGENT_CAN_DEFER, view("acme"),
+                                                   view("web"), 4096, 1700000000000 * MS}});
     harness_pump(h);
 }
 

@@ -124,12 +124,42 @@ static void step_credit(struct harness *h, struct script *s, uint8_t arg)
     harness_say(h, arg % PROGRAMS, &(struct agent_frame){.type = AGENT_CREDIT, .credit = next(s)});
 }
 
+static void step_monitor(struct harness *h, struct script *s, uint8_t arg)
+{
+    (void)s;
+    harness_say(
+        h, arg % PROGRAMS,
+        &(struct agent_frame){.type = arg & 64 ? AGENT_UNMONITOR : AGENT_MONITOR,
+                              .tag = arg,
+                              .address = {(const uint8_t *)(arg & 32 ? "db" : "x"), arg & 32 ? 2 : 1}});
+}
+
+static void step_gone(struct harness *h, struct script *s, uint8_t arg)
+{
+    uint32_t tag = arg & 64 ? 4u << 28 | (uint32_t)next(s) << 8 | next(s) : 0;
+    harness_say(h, HOST,
+                &(struct agent_frame){.type = AGENT_GONE,
+                                      .tag = tag,
+                                      .gone = {{(const uint8_t *)(arg & 32 ? "db" : "x"), arg & 32 ? 2 : 1},
+                                               arg & 1 ? AGENT_GONE_UNKNOWN : AGENT_GONE_CERTAIN,
+                                               {0}}});
+}
+
+static void step_answer(struct harness *h, struct script *s, uint8_t arg)
+{
+    harness_say(h, arg % PROGRAMS,
+                &(struct agent_frame){
+                    .type = arg & 64 ? AGENT_ACK : AGENT_RELEASE,
+                    .id = harness_message(AGENT_DELIVER, MESSAGE_SEND, "web", next(s)).envelope.id});
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static void (*const steps[])(struct harness * h, struct script * s, uint8_t arg) = {
         step_host_says,  step_program_says, step_program_comes, step_program_goes, step_link_breaks,
         step_link_comes, step_time_passes,  step_host_room,     step_program_room, step_memory,
         step_send,       step_deliver,      step_politeness,    step_register,     step_credit,
+        step_monitor,    step_gone,         step_answer,
     };
     static struct harness h;
     struct script s = {.data = data, .left = size};

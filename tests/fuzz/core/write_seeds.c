@@ -87,6 +87,10 @@ static void write_host_streams(void)
     for (uint8_t i = 0; i < 5; i++)
         put_message(AGENT_DELIVER, MESSAGE_SEND, "web", i, 0);
     finish("core_host", "beyond-credit");
+    begin(10);
+    agent_frame_write(&w, &(struct agent_frame){.type = AGENT_GONE, .gone = {view("db"), 0, view("over")}});
+    agent_frame_write(&w, &(struct agent_frame){.type = AGENT_RESULT, .tag = 4u << 28 | 1 << 8});
+    finish("core_host", "gone");
     begin(255);
     put(AGENT_HELLO);
     finish("core_host", "out-of-place");
@@ -122,6 +126,11 @@ static void write_client_streams(void)
     put_service(AGENT_UNREGISTER, "db");
     finish("core_client", "serve");
     begin(255);
+    put_hello();
+    agent_frame_write(&w, &(struct agent_frame){.type = AGENT_MONITOR, .tag = 1, .address = view("db")});
+    agent_frame_write(&w, &(struct agent_frame){.type = AGENT_UNMONITOR, .tag = 2, .address = view("db")});
+    finish("core_client", "monitor");
+    begin(255);
     agent_frame_write(&w, &(struct agent_frame){.type = AGENT_HELLO, .hello = {2, 9, 0, view("future")}});
     finish("core_client", "version");
     begin(255);
@@ -147,6 +156,10 @@ static void write_scripts(void)
     static const uint8_t slow_program[] = {12, 1, 2, 2, 14,  2, 9, 8,   2, 1, 11,
                                            0,  0, 0, 6, 255, 8, 2, 255, 3, 2};
     static const uint8_t no_memory[] = {12, 3, 2, 0, 9, 1, 10, 0, 1, 13, 32, 6, 1, 9, 255, 6, 1, 10, 4, 1};
+    static const uint8_t monitor_and_lose[] = {12, 1,  2,  0, 15, 32, 4,  0,  5,  0, 16,
+                                               32, 16, 96, 3, 0,  15, 96, 16, 33, 3, 0};
+    static const uint8_t release_and_stall[] = {12, 1, 2, 0,  14, 0, 9, 11, 2, 0, 0, 17, 0,  2, 11,
+                                                2,  0, 0, 17, 0,  2, 1, 11, 1, 0, 0, 13, 32, 6, 200};
     const struct {
         const char *name;
         const uint8_t *data;
@@ -156,6 +169,8 @@ static void write_scripts(void)
         {"slow-host", slow_host, sizeof slow_host},
         {"slow-program", slow_program, sizeof slow_program},
         {"no-memory", no_memory, sizeof no_memory},
+        {"monitor-and-lose", monitor_and_lose, sizeof monitor_and_lose},
+        {"release-and-stall", release_and_stall, sizeof release_and_stall},
     };
     for (size_t i = 0; i < sizeof scripts / sizeof scripts[0]; i++) {
         wire_writer_init(&w, bytes, sizeof bytes);

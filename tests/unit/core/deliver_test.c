@@ -363,22 +363,169 @@ static void a_redelivered_message_is_not_given_twice_while_a_program_works_on_it
     assert_told(AGENT_ACK, 1);
 }
 
-static void two_messages_with_one_id_are_two_messages(void **state)
+static void deliver_from(const char *from, uint8_t id)
+{
+    struct agent_frame m = fake_message(AGENT_DELIVER, MESSAGE_SEND, id, "acme/web");
+    m.envelope.from = fake_view(from);
+    fake_say(f, FAKE_HOST, &m);
+}
+
+static void one_id_of_two_senders_is_two_messages(void **state)
+{
+    (void)state;
+    fake_program(f, 0, 4);
+    deliver_from("acme/db", 1);
+    deliver_from("acme/eve", 1);
+    assert_got(0, 1);
+    assert_got(0, 1);
+    answer(0, AGENT_ACK, 1);
+    answer(0, AGENT_ACK, 1);
+    assert_told(AGENT_ACK, 1);
+    assert_told(AGENT_ACK, 1);
+    deliver_from("acme/bob", 1);
+    assert_got(0, 1);
+}
+
+static void what_was_acknowledged_is_acknowledged_again_and_not_given_again(void **state)
 {
     (void)state;
     fake_program(f, 0, 3);
     deliver(1, "acme/web");
-    deliver(1, "acme/web");
-    assert_got(0, 1);
     assert_got(0, 1);
     answer(0, AGENT_ACK, 1);
-    assert_told(AGENT_ACK, 1);
-    reconnect();
+    reconnect(); // the ACK was lost
     fake_expect(f, FAKE_HOST, AGENT_CREDIT);
-    deliver(1, "acme/web"); // the one that is not acknowledged
+    deliver(1, "acme/web");
+    assert_told(AGENT_ACK, 1);
     fake_expect_nothing(f, 0);
-    deliver(1, "acme/web"); // a third
+    assert_int_equal(fake_expect(f, FAKE_HOST, AGENT_CREDIT).credit, 1); // it cost the program nothing
+}
+
+static void two_thousand_acknowledged_messages_are_remembered(void **state)
+{
+    (void)state;
+    fake_program(f, 0, 5);
+    for (unsigned i = 0; i < 2049; i++) {
+        struct agent_frame m = fake_message(AGENT_DELIVER, MESSAGE_SEND, (uint8_t)i, "acme/web");
+        m.envelope.id.bytes[14] = (uint8_t)(i >> 8);
+        fake_say(f, FAKE_HOST, &m);
+        fake_expect(f, 0, AGENT_DELIVER);
+        fake_say(f, 0, &(struct agent_frame){.type = AGENT_ACK, .id = m.envelope.id});
+        fake_say(f, 0, &(struct agent_frame){.type = AGENT_CREDIT, .credit = 1});
+        fake_expect(f, FAKE_HOST, AGENT_ACK);
+        fake_expect(f, FAKE_HOST, AGENT_CREDIT);
+    }
+    deliver(1, "acme/web"); // the second oldest
+    assert_told(AGENT_ACK, 1);
+    fake_expect(f, FAKE_HOST, AGENT_CREDIT);
+    fake_expect_nothing(f, 0);
+    deliver(0, "acme/web"); // the oldest is forgotten
+    assert_got(0, 0);
+}
+
+static void what_was_released_is_given_again(void **state)
+{
+    (void)state;
+    fake_program(f, 0, 2);
+    deliver(1, "acme/web");
     assert_got(0, 1);
+    answer(0, AGENT_RELEASE, 1);
+    assert_told(AGENT_RELEASE, 1);
+    deliver(1, "acme/web");
+    assert_got(0, 1);
+}
+
+// ---- a host that defers ----
+
+static void link_up_to_a_host_that_defers(void)
+{
+    f->host_can = AGENT_CAN_DEFER;
+    reconnect();
+}
+
+static void assert_deferred(uint8_t id, uint32_t delay_ms)
+{
+    struct agent_frame d = fake_expect(f, FAKE_HOST, AGENT_DEFER);
+    assert_int_equal(d.defer.id.bytes[15], id);
+    assert_int_equal(d.defer.delay_ms, delay_ms);
+}
+
+static void what_is_released_again_and_again_comes_ever_later(void **state)
+{
+    (void)state;
+    static const uint32_t delays_ms[] = {200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000};
+    link_up_to_a_host_that_defers();
+    fake_program(f, 0, 20);
+    deliver(1, "acme/web");
+    answer(0, AGENT_RELEASE, 1);
+    assert_told(AGENT_RELEASE, 1);
+    for (size_t i = 0; i < sizeof delays_ms / sizeof delays_ms[0]; i++) {
+        deliver(1, "acme/web");
+        answer(0, AGENT_RELEASE, 1);
+        assert_deferred(1, delays_ms[i]);
+    }
+}
+
+static void what_nobody_serves_is_deferred_for_as_long_as_nobody_did(void **state)
+{
+    (void)state;
+    link_up_to_a_host_that_defers();
+    fake_program(f, 0, 1);
+    deliver(1, ":db");
+    assert_deferred(1, 200);
+    fake_expect(f, FAKE_HOST, AGENT_CREDIT);
+    fake_pass(f, 700);
+    deliver(1, ":db");
+    assert_deferred(1, 700);
+    fake_expect(f, FAKE_HOST, AGENT_CREDIT);
+    fake_pass(f, 100000);
+    deliver(1, ":db");
+    assert_deferred(1, 30000);
+    fake_expect(f, FAKE_HOST, AGENT_CREDIT);
+    deliver(2, "acme/web");
+    assert_got(0, 2);
+}
+
+static void two_hundred_messages_that_nobody_serves_keep_nobody_waiting(void **state)
+{
+    (void)state;
+    link_up_to_a_host_that_defers();
+    fake_program(f, 0, 1);
+    for (uint8_t id = 0; id < 200; id++) {
+        deliver(id, ":db");
+        assert_deferred(id, 200);
+        fake_expect(f, FAKE_HOST, AGENT_CREDIT);
+    }
+    deliver(200, "acme/web");
+    assert_got(0, 200);
+}
+
+static void a_program_that_takes_nothing_keeps_others_waiting_for_ten_seconds(void **state)
+{
+    (void)state;
+    link_up_to_a_host_that_defers();
+    fake_program(f, 0, 1);
+    fake_program(f, 1, 0);
+    serve(1, "db");
+    for (uint8_t id = 0; id < 64; id++) {
+        deliver(id, ":db");
+        if (id < 63)
+            fake_expect(f, FAKE_HOST, AGENT_CREDIT);
+    }
+    fake_pass(f, 9999);
+    fake_expect_nothing(f, FAKE_HOST);
+    fake_pass(f, 1);
+    for (uint8_t id = 0; id < 64; id++)
+        assert_deferred(id, 200);
+    fake_expect(f, FAKE_HOST, AGENT_CREDIT);
+    deliver(64, ":db"); // it is known by now
+    assert_deferred(64, 200);
+    fake_expect(f, FAKE_HOST, AGENT_CREDIT);
+    give_credit(1, 1); // it takes again: the host is to deliver what it deferred
+    assert_true(wire_view_equals(fake_expect(f, FAKE_HOST, AGENT_REGISTER).service, "db"));
+    fake_expect(f, FAKE_HOST, AGENT_CREDIT);
+    deliver(0, ":db");
+    assert_got(1, 0);
 }
 
 static void messages_wait_at_the_host_while_a_program_does_not_read(void **state)
@@ -444,7 +591,14 @@ int main(void)
         T(what_cannot_be_held_goes_back),
         T(an_answer_given_without_link_reaches_the_host_before_new_credit),
         T(a_redelivered_message_is_not_given_twice_while_a_program_works_on_it),
-        T(two_messages_with_one_id_are_two_messages),
+        T(one_id_of_two_senders_is_two_messages),
+        T(what_was_acknowledged_is_acknowledged_again_and_not_given_again),
+        T(two_thousand_acknowledged_messages_are_remembered),
+        T(what_was_released_is_given_again),
+        T(what_is_released_again_and_again_comes_ever_later),
+        T(what_nobody_serves_is_deferred_for_as_long_as_nobody_did),
+        T(two_hundred_messages_that_nobody_serves_keep_nobody_waiting),
+        T(a_program_that_takes_nothing_keeps_others_waiting_for_ten_seconds),
         T(messages_wait_at_the_host_while_a_program_does_not_read),
         T(a_program_that_keeps_others_waiting_is_closed),
     };

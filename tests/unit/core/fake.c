@@ -232,6 +232,7 @@ void fake_link_up(struct fake *f)
     fake_say(f, FAKE_HOST,
              &(struct agent_frame){.type = AGENT_HELLO_OK,
                                    .hello_ok = {.version = AGENT_VERSION,
+                                                .capabilities = f->host_can,
                                                 .tenant = fake_view("acme"),
                                                 .name = fake_view("web"),
                                                 .body_max = ENVELOPE_BODY_DEFAULT,

@@ -37,6 +37,7 @@ struct fake {
     struct agent_configure configured;
     struct id opened;
     enum agent_session_kind opened_kind;
+    uint32_t host_can;            // AGENT_CAN_* that HELLO_OK says; 0 unless a test says more
     size_t allocated, memory_max; // blocks
     int n_fail;                   // so many allocations fail first
     void *blocks[4096];           // to find leaks and frees of what was never given

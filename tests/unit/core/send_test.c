@@ -93,17 +93,122 @@ static void without_link_a_send_is_refused_at_once(void **state)
     assert_int_equal(r.receipt.id.bytes[15], 9);
 }
 
-static void a_lost_link_leaves_the_outcome_of_sends_unknown(void **state)
+static void break_link(void)
+{
+    fake_hang_up(f, FAKE_HOST);
+    f->host.heard.len = f->host.heard.done = 0;
+}
+
+// Returns the tag that the host sees.
+static uint32_t expect_send(uint8_t id)
+{
+    struct agent_frame s = fake_expect(f, FAKE_HOST, AGENT_SEND);
+    assert_int_equal(s.envelope.id.bytes[15], id);
+    return s.tag;
+}
+
+static void what_has_no_receipt_is_sent_again_in_order_over_the_next_link(void **state)
+{
+    (void)state;
+    for (uint8_t id = 1; id <= 4; id++)
+        send_as(id % 2, id, MESSAGE_SEND, id);
+    uint32_t tag = send_as(0, 9, MESSAGE_SEND, 9);
+    say_receipt(tag, RECEIPT_ACCEPTED, 9);
+    fake_expect(f, 0, AGENT_RECEIPT);
+    break_link();
+    fake_expect_nothing(f, 0);
+    fake_pass(f, 1000);
+    fake_link_up(f);
+    for (uint8_t id = 1; id <= 4; id++)
+        say_receipt(expect_send(id), RECEIPT_ACCEPTED, id);
+    fake_expect_nothing(f, FAKE_HOST);
+    for (uint8_t id = 1; id <= 4; id++)
+        assert_int_equal(fake_expect(f, id % 2, AGENT_RECEIPT).tag, id);
+    break_link();
+    fake_pass(f, 1000);
+    fake_link_up(f);
+    fake_expect_nothing(f, FAKE_HOST);
+}
+
+static void what_is_sent_again_goes_before_what_is_sent_now(void **state)
+{
+    (void)state;
+    static uint8_t body[100000];
+    struct agent_frame large = fake_message(AGENT_SEND, MESSAGE_SEND, 1, "db");
+    large.envelope.body = (struct wire_view){body, sizeof body};
+    fake_say(f, 0, &large);
+    break_link();
+    fake_pass(f, 1000);
+    struct agent_frame later = fake_message(AGENT_SEND, MESSAGE_SEND, 2, "db");
+    fake_link_up(f);
+    fake_say(f, 0, &later);
+    struct agent_frame s = fake_expect(f, FAKE_HOST, AGENT_SEND);
+    assert_int_equal(s.envelope.id.bytes[15], 1);
+    assert_int_equal(s.envelope.body.len, sizeof body);
+    expect_send(2);
+}
+
+static void without_link_the_outcome_is_unknown_after_half_a_minute(void **state)
 {
     (void)state;
     send_as(0, 7, MESSAGE_SEND, 1);
-    send_as(1, 8, MESSAGE_SEND, 2);
-    fake_hang_up(f, FAKE_HOST);
+    break_link();
+    fake_pass(f, 29999);
+    fake_expect_nothing(f, 0);
+    fake_pass(f, 1);
     struct agent_frame r = fake_expect(f, 0, AGENT_RECEIPT);
     assert_int_equal(r.tag, 7);
     assert_int_equal(r.receipt.code, RECEIPT_UNKNOWN_OUTCOME);
     assert_int_equal(r.receipt.id.bytes[15], 1);
-    assert_int_equal(fake_expect(f, 1, AGENT_RECEIPT).receipt.code, RECEIPT_UNKNOWN_OUTCOME);
+}
+
+static void a_message_that_expires_without_link_is_not_sent_again(void **state)
+{
+    (void)state;
+    send_as(0, 7, MESSAGE_CALL, 1); // for two seconds
+    break_link();
+    fake_pass(f, 2000);
+    assert_int_equal(fake_expect(f, 0, AGENT_RECEIPT).receipt.code, RECEIPT_UNKNOWN_OUTCOME);
+}
+
+static void what_could_not_be_kept_has_an_unknown_outcome_at_once(void **state)
+{
+    (void)state;
+    struct agent_frame m = fake_message(AGENT_SEND, MESSAGE_SEND, 1, "db");
+    f->host.room = 0;
+    fake_say(f, 1, &m); // makes the memory in which the next one waits for the host
+    f->n_fail = 1;
+    fake_say(f, 0, &m);
+    fake_hang_up(f, FAKE_HOST);
+    assert_int_equal(fake_expect(f, 0, AGENT_RECEIPT).receipt.code, RECEIPT_UNKNOWN_OUTCOME);
+    fake_expect_nothing(f, 1);
+}
+
+static void what_a_program_that_left_has_sent_is_sent_again_too(void **state)
+{
+    (void)state;
+    send_as(0, 7, MESSAGE_SEND, 1);
+    fake_hang_up(f, 0);
+    break_link();
+    fake_pass(f, 1000);
+    fake_link_up(f);
+    say_receipt(expect_send(1), RECEIPT_ACCEPTED, 1);
+    assert_false(f->host.closed);
+}
+
+static void nothing_is_taken_from_programs_while_too_much_is_kept(void **state)
+{
+    (void)state;
+    static uint8_t body[ENVELOPE_BODY_DEFAULT];
+    struct agent_frame m = fake_message(AGENT_SEND, MESSAGE_SEND, 1, "db");
+    m.envelope.body = (struct wire_view){body, sizeof body};
+    fake_say(f, 0, &m);
+    fake_say(f, 1, &m);
+    uint32_t tag = expect_send(1);
+    fake_expect_nothing(f, FAKE_HOST);
+    say_receipt(tag, RECEIPT_ACCEPTED, 1);
+    fake_offer(f);
+    expect_send(1);
 }
 
 static void a_receipt_for_nothing_ends_the_link(void **state)
@@ -206,10 +311,11 @@ static void a_reply_may_come_after_the_link_was_lost(void **state)
 {
     (void)state;
     send_as(1, 7, MESSAGE_CALL, 5);
-    fake_hang_up(f, FAKE_HOST);
-    fake_expect(f, 1, AGENT_RECEIPT);
+    break_link();
     fake_pass(f, 200);
     fake_link_up(f);
+    say_receipt(expect_send(5), RECEIPT_ACCEPTED, 5);
+    fake_expect(f, 1, AGENT_RECEIPT);
     say_reply(6, 5);
     fake_expect(f, 1, AGENT_DELIVER);
 }
@@ -254,7 +360,13 @@ int main(void)
         T(an_id_of_zero_is_filled_with_a_uuid_of_now),
         T(an_id_that_the_program_chose_is_kept),
         T(without_link_a_send_is_refused_at_once),
-        T(a_lost_link_leaves_the_outcome_of_sends_unknown),
+        T(what_has_no_receipt_is_sent_again_in_order_over_the_next_link),
+        T(what_is_sent_again_goes_before_what_is_sent_now),
+        T(without_link_the_outcome_is_unknown_after_half_a_minute),
+        T(a_message_that_expires_without_link_is_not_sent_again),
+        T(what_could_not_be_kept_has_an_unknown_outcome_at_once),
+        T(what_a_program_that_left_has_sent_is_sent_again_too),
+        T(nothing_is_taken_from_programs_while_too_much_is_kept),
         T(a_receipt_for_nothing_ends_the_link),
         T(the_receipt_of_a_program_that_left_goes_to_nobody),
         T(sends_beyond_the_table_wait_for_receipts),

@@ -23,12 +23,15 @@
 // something was freed).
 //
 // What programs see: HELLO is answered once the host has answered; when the host link is lost they stay
-// connected, messages on their way get RECEIPT unknown-outcome, new ones RECEIPT host-unreachable, and
-// services are registered again when the link is back. A reply goes to the caller without credit, and the
-// agent acknowledges it itself (an ACK from the caller is ignored). Everything else goes to a program with
+// connected. Messages without receipt are sent again when it is back; when that takes 30 s, or they expire,
+// their RECEIPT is unknown-outcome. New ones get RECEIPT host-unreachable. Services and monitors are asked
+// for again. What the host then delivers again is not given to programs again: not while one has it, and not
+// after one has acknowledged it. A reply goes to the caller without credit, and the agent acknowledges it
+// itself (an ACK from the caller is ignored). Everything else goes to a program with
 // credit: to the one that registered the service it is addressed to (for which it waits here while others
 // have credit), else to each in turn. What a program had not acknowledged when it went away is released to
-// the host.
+// the host. What one gives back again and again, and what is for a service that nobody serves, comes again
+// ever later.
 #pragma once
 
 #include <stdbool.h>
@@ -43,6 +46,7 @@
 #define AGENT_DELIVERIES_MAX                                                                                 \
     256 // deliveries of all programs that wait for their ACK; also the largest window
 #define AGENT_SERVICES_MAX 32
+#define AGENT_MONITORS_MAX 64
 #define AGENT_TIMER_OFF    UINT64_MAX
 
 struct agent; // opaque
