@@ -166,6 +166,12 @@ static void (*const actions[ENV_ACTION_COUNT])(struct env *e) = {
     [ENV_ACTION_GIVE_UP] = run_give_up,   [ENV_ACTION_RESUMED] = run_resumed,
 };
 
+void env_tell_end(const struct env *e, char *ret, size_t cap)
+{
+    const struct reason *r = &e->reason;
+    snprintf(ret, cap, "%s%s%s", env_state_name(e->state), r->code[0] ? ": " : "", r->code);
+}
+
 void env_dispatch(struct env *e, enum env_event event)
 {
     struct env_transition t = lifecycle_next(e->state, event);
@@ -186,6 +192,11 @@ void env_dispatch(struct env *e, enum env_event event)
         const struct reason *r = &e->reason;
         log_info(e->about, "%s -> %s (%s)%s%s%s%s", env_state_name(old), env_state_name(t.next),
                  env_event_name(event), r->code[0] ? ": " : "", r->code, r->text[0] ? ": " : "", r->text);
+    }
+    if (env_state_has_vm(old) && !env_state_has_vm(t.next)) {
+        char why[AGENT_REASON_MAX + 1];
+        env_tell_end(e, why, sizeof why);
+        router_environment_went(e->manager->deps.router, e->tenant, e->name, AGENT_GONE_CERTAIN, why);
     }
     if (actions[t.action])
         actions[t.action](e);

@@ -140,6 +140,8 @@ struct env *env_find_vm(const struct manager *m, const struct id *vm);
 void env_each(const struct manager *m, void (*visit)(struct env *e, void *arg), void *arg);
 // The one writer of state: looks the table up, performs the action, logs old -> new.
 void env_dispatch(struct env *e, enum env_event event);
+// Why it does not run, as others may know it: its state, and the reason's code.
+void env_tell_end(const struct env *e, char *ret, size_t cap);
 void env_timer_in(struct env *e, uint64_t ms);
 void env_timer_off(struct env *e);
 

@@ -295,6 +295,16 @@ bool manager_describe(struct manager *m, const char *tenant, const char *name, s
     return true;
 }
 
+bool manager_away(const struct manager *m, const char *tenant, const char *name, char *ret_reason,
+                  size_t cap)
+{
+    const struct env *e = env_find(m, tenant, name);
+    if (!e || env_state_has_vm(e->state) || !priv_link_up(m->priv))
+        return false;
+    env_tell_end(e, ret_reason, cap);
+    return true;
+}
+
 bool manager_helper_up(const struct manager *m)
 {
     return priv_link_up(m->priv);

@@ -52,6 +52,10 @@ void manager_stop_all(struct manager *m, uint32_t timeout_ms, void (*done)(void 
 // For router_ops.describe.
 bool manager_describe(struct manager *m, const char *tenant, const char *name, struct router_identity *ret);
 
+// For router_ops.away: until the helper has said what runs, nothing is known.
+bool manager_away(const struct manager *m, const char *tenant, const char *name, char *ret_reason,
+                  size_t cap);
+
 bool manager_helper_up(const struct manager *m);
 // Why the helper cannot be reached; empty while it can.
 const char *manager_helper_trouble(const struct manager *m);

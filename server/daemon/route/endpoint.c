@@ -30,6 +30,7 @@ void endpoint_detach(struct endpoint *ep)
         return;
     struct environment *e = ep->environment;
     e->endpoint = NULL;
+    monitors_detached(ep->router, e);
     router_tell_running(ep->router, e, false);
     e->mailbox->ops->release_all(e->mailbox);
     directory_unserve_all(&ep->router->directory, e);
@@ -107,4 +108,14 @@ enum receipt_code endpoint_unregister(struct endpoint *ep, const char *service)
     return directory_unserve(&ep->router->directory, ep->environment, service) == 0
                ? RECEIPT_ACCEPTED
                : RECEIPT_NO_SUCH_ENVIRONMENT;
+}
+
+enum receipt_code endpoint_monitor(struct endpoint *ep, const char *address, struct monitors_answer *ret)
+{
+    return monitors_add(ep->router, ep->environment, address, ret);
+}
+
+enum receipt_code endpoint_unmonitor(struct endpoint *ep, const char *address)
+{
+    return monitors_remove(ep->router, ep->environment, address);
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "route/message.h"
+#include "route/monitors.h"
 #include "route/router.h"
 
 struct endpoint;
@@ -14,6 +15,8 @@ struct endpoint_cb {
     void (*on_mail)(void *arg);
     // The environment was removed: the endpoint is gone, detach is not needed and not allowed.
     void (*on_removed)(void *arg);
+    // A monitored environment went; address as it was asked for. May be called from any router function.
+    void (*on_gone)(void *arg, const char *address, enum agent_certainty certainty, const char *reason);
 };
 
 // Attaches to a defined environment. 0, -ENOENT, -EBUSY (another endpoint is attached), -ENOMEM.
@@ -40,3 +43,6 @@ void endpoint_release(struct endpoint *ep, const struct id *untrusted_id);
 enum receipt_code endpoint_register(struct endpoint *ep, const char *service);
 // ACCEPTED or NO_SUCH_ENVIRONMENT.
 enum receipt_code endpoint_unregister(struct endpoint *ep, const char *service);
+// address: of an environment, valid. See monitors.h.
+enum receipt_code endpoint_monitor(struct endpoint *ep, const char *address, struct monitors_answer *ret);
+enum receipt_code endpoint_unmonitor(struct endpoint *ep, const char *address);

@@ -72,7 +72,7 @@ struct router *router_new(struct event_base *base, const struct router_config *c
     r->key = siphash_key_random();
     r->budget.bytes_max = r->config.total_bytes_max;
     LIST_INIT(&r->directory.all);
-    if (directory_init(&r->directory) < 0 || calls_init(&r->calls) < 0)
+    if (directory_init(&r->directory) < 0 || calls_init(&r->calls) < 0 || monitors_init(&r->monitors) < 0)
         goto fail;
     const struct timeval every = {.tv_sec = SWEEP_S};
     r->sweep = event_new(base, -1, EV_PERSIST, on_sweep, r);
@@ -91,6 +91,7 @@ void router_free(struct router *r)
         event_free(r->sweep);
     r->directory.on_service = NULL;
     calls_done(&r->calls);
+    monitors_done(r);
     directory_done(&r->directory);
     free(r);
 }
@@ -191,6 +192,7 @@ int router_environment_removed(struct router *r, const char *tenant, const char 
     struct environment *e = directory_find(&r->directory, tenant, name);
     if (!e)
         return -ENOENT;
+    monitors_environment_removed(r, e);
     struct endpoint *ep = e->endpoint;
     if (e->announced)
         r->remote->environment_removed(r->remote_arg, e->tenant, e->name, e->queue);

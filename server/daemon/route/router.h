@@ -11,6 +11,7 @@
 #include <event2/event.h>
 
 #include "mediate/mediator.h"
+#include "proto/agent.h"
 
 #define ROUTER_OPERATOR     "operator" // messages from the API come from host/operator
 #define ROUTER_DETAIL_CAP   256
@@ -45,6 +46,8 @@ struct router_ops {
     bool (*describe)(void *arg, const char *tenant, const char *name, struct router_identity *ret);
     uint64_t (*realtime_ms)(void *arg);
     uint64_t (*monotonic_ns)(void *arg);
+    // Whether a defined environment is known not to run, and then why. NULL: it is never known.
+    bool (*away)(void *arg, const char *tenant, const char *name, char *ret_reason, size_t cap);
 };
 
 // Borrows base, ops, arg and mediator, which must outlive the router. NULL: no memory.
@@ -67,6 +70,11 @@ int router_environment_mailbox(struct router *r, const char *tenant, const char 
 
 // It was deleted: its mailbox and services go, its endpoint is told, calls that wait for it expire. -ENOENT.
 int router_environment_removed(struct router *r, const char *tenant, const char *name);
+
+// An environment stopped, failed, or its host cannot be reached: whoever monitors it is told. reason is for
+// people, at most AGENT_REASON_MAX bytes of UTF-8. What nobody monitors is fine.
+void router_environment_went(struct router *r, const char *tenant, const char *name,
+                             enum agent_certainty certainty, const char *reason);
 
 // What became of a message.
 struct router_receipt {

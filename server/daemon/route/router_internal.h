@@ -3,6 +3,7 @@
 
 #include "route/calls.h"
 #include "route/directory.h"
+#include "route/monitors.h"
 #include "route/remote.h"
 #include "route/router.h"
 
@@ -15,6 +16,7 @@ struct router {
     struct siphash_key key;
     struct directory directory;
     struct calls calls;
+    struct monitors monitors;
     struct mailbox_budget budget;
     const struct remote_ops *remote; // NULL: there are no other hosts
     void *remote_arg;

@@ -27,7 +27,7 @@ void session_config_default(struct session_config *ret)
 
 static void session_free(struct session *s)
 {
-    struct event *events[] = {s->readable, s->writable, s->wake, s->again, s->timer, s->overdue};
+    struct event *events[] = {s->readable, s->writable, s->wake, s->again, s->timer, s->overdue, s->due};
     for (size_t i = 0; i < sizeof events / sizeof events[0]; i++)
         if (events[i])
             event_free(events[i]);
@@ -35,6 +35,7 @@ static void session_free(struct session *s)
         evbuffer_free(s->in);
     if (s->out)
         evbuffer_free(s->out);
+    session_drop_deferred(s);
     struct pending *p;
     while ((p = LIST_FIRST(&s->pending))) {
         LIST_REMOVE(p, link);
@@ -55,6 +56,7 @@ static void disconnect(struct session *s)
     event_del(s->again);
     event_del(s->timer);
     event_del(s->overdue);
+    event_del(s->due);
     close(s->fd);
     s->fd = -1;
 }
@@ -201,6 +203,15 @@ static void on_overdue(evutil_socket_t fd, short events, void *arg)
     session_leave(arg);
 }
 
+static void on_due(evutil_socket_t fd, short events, void *arg)
+{
+    (void)fd;
+    (void)events;
+    session_enter(arg);
+    session_release_due(arg);
+    session_leave(arg);
+}
+
 static void on_mail(void *arg)
 {
     struct session *s = arg;
@@ -215,7 +226,15 @@ static void on_removed(void *arg)
     event_active(s->wake, EV_TIMEOUT, 0);
 }
 
-static const struct endpoint_cb endpoint_callbacks = {.on_mail = on_mail, .on_removed = on_removed};
+static void on_gone(void *arg, const char *address, enum agent_certainty certainty, const char *reason)
+{
+    struct session *s = arg;
+    session_push_gone(s, 0, address, certainty, reason);
+    event_active(s->wake, EV_TIMEOUT, 0);
+}
+
+static const struct endpoint_cb endpoint_callbacks = {
+    .on_mail = on_mail, .on_removed = on_removed, .on_gone = on_gone};
 
 static int make_events(struct session *s, struct event_base *base)
 {
@@ -225,9 +244,11 @@ static int make_events(struct session *s, struct event_base *base)
     s->again = evtimer_new(base, on_again, s);
     s->timer = evtimer_new(base, on_timer, s);
     s->overdue = evtimer_new(base, on_overdue, s);
+    s->due = evtimer_new(base, on_due, s);
     s->in = evbuffer_new();
     s->out = evbuffer_new();
-    return s->readable && s->writable && s->wake && s->again && s->timer && s->overdue && s->in && s->out
+    return s->readable && s->writable && s->wake && s->again && s->timer && s->overdue && s->due && s->in &&
+                   s->out
                ? 0
                : -ENOMEM;
 }
@@ -248,6 +269,7 @@ int session_new(struct router *router, struct event_base *base, const char *tena
         session_config_default(&s->config);
     LIST_INIT(&s->pending);
     LIST_INIT(&s->questions);
+    TAILQ_INIT(&s->deferred);
     s->last_tag = 1; // PING's
     s->router = router;
     s->cb = cb;

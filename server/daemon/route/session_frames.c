@@ -45,6 +45,7 @@ static void handle_hello(struct session *s, const struct agent_frame *f)
                  &(struct agent_frame){.type = AGENT_HELLO_OK,
                                        .tag = f->tag,
                                        .hello_ok = {.version = AGENT_VERSION,
+                                                    .capabilities = AGENT_CAN_MONITOR | AGENT_CAN_DEFER,
                                                     .tenant = view_of(s->tenant),
                                                     .name = view_of(s->name),
                                                     .body_max = router_get_config(s->router)->body_max_bytes,
@@ -114,10 +115,9 @@ static void handle_credit(struct session *s, const struct agent_frame *f)
         s->credit += f->credit;
 }
 
-static void push_result(struct session *s, uint32_t tag, enum receipt_code code)
+static void push_result(struct session *s, uint32_t tag, enum receipt_code code, const char *too_many)
 {
-    const char *detail =
-        code == RECEIPT_RATE_LIMITED ? "this environment serves as many services as it may" : "";
+    const char *detail = code == RECEIPT_RATE_LIMITED ? too_many : "";
     session_push(s, &(struct agent_frame){.type = AGENT_RESULT,
                                           .tag = tag,
                                           .receipt = {.code = code, .detail = view_of(detail)}});
@@ -127,9 +127,33 @@ static void handle_service(struct session *s, const struct agent_frame *f)
 {
     char service[NAME_CAP];
     wire_view_to_cstr(f->service, service, sizeof service); // a valid name: it fits
-    push_result(s, f->tag,
-                f->type == AGENT_REGISTER ? endpoint_register(s->endpoint, service)
-                                          : endpoint_unregister(s->endpoint, service));
+    enum receipt_code code = f->type == AGENT_REGISTER ? endpoint_register(s->endpoint, service)
+                                                       : endpoint_unregister(s->endpoint, service);
+    if (f->type == AGENT_REGISTER)
+        session_recall(s);
+    push_result(s, f->tag, code, "this environment serves as many services as it may");
+}
+
+void session_push_gone(struct session *s, uint32_t tag, const char *address, enum agent_certainty certainty,
+                       const char *reason)
+{
+    char text[AGENT_REASON_MAX + 1]; // it may quote what a guest said
+    printable(view_of(reason), text, sizeof text);
+    session_push(s, &(struct agent_frame){.type = AGENT_GONE,
+                                          .tag = tag,
+                                          .gone = {view_of(address), certainty, view_of(text)}});
+}
+
+static void handle_monitor(struct session *s, const struct agent_frame *f)
+{
+    char address[ADDRESS_CAP];
+    struct monitors_answer answer = {.away = false};
+    wire_view_to_cstr(f->address, address, sizeof address); // a valid address: it fits
+    enum receipt_code code = f->type == AGENT_MONITOR ? endpoint_monitor(s->endpoint, address, &answer)
+                                                      : endpoint_unmonitor(s->endpoint, address);
+    push_result(s, f->tag, code, "this environment asks too much, or monitors as many others as it may");
+    if (answer.away)
+        session_push_gone(s, f->tag, address, answer.certainty, answer.reason);
 }
 
 static void handle_clock(struct session *s, const struct agent_frame *f)
@@ -162,6 +186,9 @@ static frame_handler *const handlers[SESSION_STATE_COUNT][AGENT_FRAME_TYPE_COUNT
             [AGENT_PONG] = handle_pong,
             [AGENT_RESULT] = session_answered,
             [AGENT_STATS_IS] = session_answered,
+            [AGENT_MONITOR] = handle_monitor,
+            [AGENT_UNMONITOR] = handle_monitor,
+            [AGENT_DEFER] = session_defer,
         },
 };
 

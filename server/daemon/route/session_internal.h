@@ -1,5 +1,5 @@
 // What the session's files share: session.c (life), session_io.c (bytes), session_frames.c (what each frame
-// does), session_questions.c (what the agent is asked).
+// does), session_questions.c (what the agent is asked), session_deferred.c (what it does not want yet).
 #pragma once
 
 #include <event2/buffer.h>
@@ -71,6 +71,9 @@ struct session {
     uint32_t n_questions;
     LIST_HEAD(, question) questions;
     struct event *overdue; // the next question's time is over
+    uint32_t n_deferred;
+    TAILQ_HEAD(deferred_list, deferred) deferred; // the next due first
+    struct event *due;                            // it is
     struct session_stats stats;
 };
 
@@ -97,6 +100,8 @@ uint64_t session_realtime_ns(void);
 // Whether a frame of that type may come in this state.
 bool session_expects(const struct session *s, enum agent_frame_type type);
 void session_handle(struct session *s, const struct agent_frame *f);
+void session_push_gone(struct session *s, uint32_t tag, const char *address, enum agent_certainty certainty,
+                       const char *reason);
 // An announced payload is longer than frame_max and will be thrown away; id is what its envelope begins with.
 void session_handle_oversized(struct session *s, const struct agent_header *h, const struct id *id);
 
@@ -106,3 +111,12 @@ void session_answered(struct session *s, const struct agent_frame *f);
 void session_check_overdue(struct session *s);
 // The agent is gone: nobody waits any longer.
 void session_drop_questions(struct session *s);
+
+// session_deferred.c
+// DEFER: takes the message back, for later.
+void session_defer(struct session *s, const struct agent_frame *f);
+void session_release_due(struct session *s);
+// Everything that was deferred may come again now.
+void session_recall(struct session *s);
+// The session is over: the mailbox has everything back.
+void session_drop_deferred(struct session *s);

@@ -26,6 +26,12 @@ static bool describe(void *arg, const char *tenant, const char *name, struct rou
     return manager_describe(d->manager, tenant, name, ret);
 }
 
+static bool away(void *arg, const char *tenant, const char *name, char *ret_reason, size_t cap)
+{
+    struct daemon *d = arg;
+    return manager_away(d->manager, tenant, name, ret_reason, cap);
+}
+
 static uint64_t realtime_ms(void *arg)
 {
     (void)arg;
@@ -40,7 +46,7 @@ static uint64_t monotonic_ns(void *arg)
 
 static void start_parts(struct daemon *d)
 {
-    static const struct router_ops ops = {describe, realtime_ms, monotonic_ns};
+    static const struct router_ops ops = {describe, realtime_ms, monotonic_ns, away};
     struct router_config router_config;
     char path[96];
     struct err err;

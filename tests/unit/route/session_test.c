@@ -551,7 +551,10 @@ static void each_state_takes_its_frames_and_ends_on_all_others(void **state)
                [AGENT_CLOCK] = true,
                [AGENT_PONG] = true,
                [AGENT_RESULT] = true,
-               [AGENT_STATS_IS] = true},
+               [AGENT_STATS_IS] = true,
+               [AGENT_MONITOR] = true,
+               [AGENT_UNMONITOR] = true,
+               [AGENT_DEFER] = true},
     };
     for (int greeted = 0; greeted < 2; greeted++) {
         for (int type = 1; type < AGENT_FRAME_TYPE_COUNT; type++) {
@@ -667,6 +670,85 @@ static void more_credit_than_the_protocol_allows_ends_the_session(void **state)
     assert_false(web.closed);
     give_credit(&web, 1);
     assert_closed(&web, "credit");
+}
+
+static void defer(struct agent *a, unsigned n, uint32_t delay_ms)
+{
+    write_frame(a, &(struct agent_frame){.type = AGENT_DEFER, .defer = {numbered_id(n), delay_ms}});
+}
+
+static void assert_delivered(struct agent *a, unsigned n)
+{
+    struct id want = numbered_id(n), got = expect(a, AGENT_DELIVER).envelope.id;
+    assert_true(id_equals(&got, &want));
+}
+
+static void what_is_deferred_comes_later_and_keeps_nothing_waiting(void **state)
+{
+    (void)state;
+    connect_both();
+    give_credit(&db, 4);
+    send_to(&web, 1, "db", MESSAGE_SEND);
+    assert_delivered(&db, 1);
+    defer(&db, 1, 100);
+    send_to(&web, 2, "db", MESSAGE_SEND);
+    assert_delivered(&db, 2);
+    assert_true(nothing_comes(&db));
+    usleep(110000);
+    assert_delivered(&db, 1);
+    defer(&db, 1, 0);
+    assert_delivered(&db, 1);
+}
+
+static void who_registers_a_service_gets_what_was_deferred_in_order(void **state)
+{
+    (void)state;
+    connect_both();
+    give_credit(&db, 6);
+    for (unsigned n = 1; n <= 3; n++) {
+        send_to(&web, n, "db", MESSAGE_SEND);
+        assert_delivered(&db, n);
+        defer(&db, n, 60000 - n);
+    }
+    assert_true(nothing_comes(&db));
+    write_frame(&db, &(struct agent_frame){.type = AGENT_REGISTER, .tag = 3, .service = text_view("s")});
+    expect(&db, AGENT_RESULT);
+    for (unsigned n = 1; n <= 3; n++)
+        assert_delivered(&db, n);
+}
+
+static void what_is_deferred_can_be_acknowledged_all_the_same(void **state)
+{
+    (void)state;
+    connect_both();
+    give_credit(&db, 2);
+    send_to(&web, 1, "db", MESSAGE_SEND);
+    assert_delivered(&db, 1);
+    defer(&db, 1, 20);
+    answer(&db, AGENT_ACK, 1);
+    defer(&db, 77, 20); // of nothing
+    usleep(30000);
+    assert_true(nothing_comes(&db));
+    assert_false(db.closed);
+}
+
+static void a_monitored_environment_that_goes_is_told_of(void **state)
+{
+    (void)state;
+    connect_both();
+    write_frame(&web, &(struct agent_frame){.type = AGENT_MONITOR, .tag = 5, .address = text_view("db")});
+    struct agent_frame r = expect(&web, AGENT_RESULT);
+    assert_int_equal(r.tag, 5);
+    assert_int_equal(r.receipt.code, RECEIPT_ACCEPTED);
+    router_environment_went(f.router, "acme", "db", AGENT_GONE_CERTAIN, "stopped: \xc3");
+    r = expect(&web, AGENT_GONE);
+    assert_int_equal(r.tag, 0);
+    assert_true(wire_view_equals(r.gone.address, "db"));
+    assert_true(wire_view_equals(r.gone.reason, "stopped: ?"));
+    write_frame(&web, &(struct agent_frame){.type = AGENT_UNMONITOR, .tag = 6, .address = text_view("db")});
+    assert_int_equal(expect(&web, AGENT_RESULT).receipt.code, RECEIPT_ACCEPTED);
+    router_environment_went(f.router, "acme", "db", AGENT_GONE_CERTAIN, "stopped");
+    assert_true(nothing_comes(&web));
 }
 
 static void what_is_released_is_delivered_again(void **state)
@@ -903,6 +985,10 @@ int main(void)
         TEST(deliveries_never_exceed_the_credit),
         TEST(a_reply_needs_no_credit),
         TEST(more_credit_than_the_protocol_allows_ends_the_session),
+        TEST(what_is_deferred_comes_later_and_keeps_nothing_waiting),
+        TEST(who_registers_a_service_gets_what_was_deferred_in_order),
+        TEST(what_is_deferred_can_be_acknowledged_all_the_same),
+        TEST(a_monitored_environment_that_goes_is_told_of),
         TEST(what_is_released_is_delivered_again),
         TEST(what_was_not_acknowledged_comes_again_on_the_next_session),
         TEST(a_large_message_arrives_whole),
