@@ -31,6 +31,13 @@ static const char *check_kind(const char *key, const char *text, size_t len)
     return strcmp(text, "send") == 0 || strcmp(text, "call") == 0 ? NULL : "must be send or call";
 }
 
+static const char *check_id(const char *key, const char *text, size_t len)
+{
+    (void)key;
+    struct id id;
+    return id_parse(text, len, &id) && !id_is_zero(&id) ? NULL : "must be a UUID";
+}
+
 static const char *check_header(const char *key, const char *text, size_t len)
 {
     (void)text;
@@ -44,6 +51,8 @@ static const struct json_field message_fields[] = {
     {.name = "to", .kind = JSON_FIELD_STRING, .required = true, .max = 256, .check = check_full_address},
     {.name = "subject", .kind = JSON_FIELD_STRING, .required = true, .max = 256, .check = check_subject},
     {.name = "kind", .kind = JSON_FIELD_STRING, .max = 16, .check = check_kind},
+    {.name = "id", .kind = JSON_FIELD_STRING, .max = ID_TEXT_CAP - 1, .check = check_id},
+    {.name = "priority", .kind = JSON_FIELD_INTEGER, .min = 0, .max = 9},
     {.name = "content_type", .kind = JSON_FIELD_STRING, .max = ENVELOPE_CONTENT_TYPE_MAX},
     {.name = "headers",
      .kind = JSON_FIELD_MAP,
@@ -185,6 +194,17 @@ static bool fill_body(struct api *api, struct http_request *req, struct envelope
     return true;
 }
 
+// A call has a deadline; a message without timeout_ms is never worthless. An id is given by who sends again.
+static void fill_identity(struct envelope *e, const json_t *body)
+{
+    const char *id = json_get_string(body, "id", "");
+    if (*id == '\0' || !id_parse(id, strlen(id), &e->id))
+        e->id = doc_new_id();
+    e->priority = (uint8_t)json_get_integer(body, "priority", 0);
+    int64_t timeout_ms = json_get_integer(body, "timeout_ms", e->kind == MESSAGE_CALL ? TIMEOUT_MS : 0);
+    e->expires_ms = timeout_ms > 0 ? io_realtime_ms() + (uint64_t)timeout_ms : 0;
+}
+
 static void submit(struct api *api, struct http_request *req, const struct envelope *e)
 {
     static const struct router_operator_cb cb = {on_receipt, on_reply};
@@ -215,15 +235,11 @@ void handle_message(void *arg, struct http_request *req)
         return;
     struct envelope e = {
         .kind = strcmp(json_get_string(body, "kind", "send"), "call") == 0 ? MESSAGE_CALL : MESSAGE_SEND,
-        .id = doc_new_id(),
-        .expires_ms = io_realtime_ms() + (uint64_t)json_get_integer(body, "timeout_ms", TIMEOUT_MS),
         .to = view_of(json_get_string(body, "to", "")),
         .subject = view_of(json_get_string(body, "subject", "")),
         .content_type = view_of(json_get_string(body, "content_type", "")),
     };
-    // Without a timeout a message that nobody waits for keeps.
-    if (e.kind == MESSAGE_SEND && !json_object_get(body, "timeout_ms"))
-        e.expires_ms = 0;
+    fill_identity(&e, body);
     fill_headers(&e, json_object_get(body, "headers"));
     if (fill_body(api, req, &e, body, &decoded))
         submit(api, req, &e);

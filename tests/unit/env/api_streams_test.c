@@ -243,6 +243,26 @@ static void a_message_gets_its_receipt_and_its_explanation(void **state)
     assert_int_equal(number_in("nearest.line"), 1);
 }
 
+static void a_message_that_is_sent_again_with_its_id_is_delivered_once(void **state)
+{
+    struct daemon *d = *state;
+    struct router_stats stats;
+    make_tenant(d, "acme");
+    make_environment(d, "acme", "web");
+    call_ok(d, 200, "PUT", "/v1/policies/main", POLICY);
+    for (int i = 0; i < 2; i++) {
+        call_ok(d, 200, "POST", "/v1/messages",
+                "{\"to\":\"acme/web\",\"subject\":\"a.b\",\"id\":\"018f4d2c-0001-7000-8000-000000000001\"}");
+        assert_string_equal(text_at("code"), "accepted");
+        assert_string_equal(text_at("id"), "018f4d2c-0001-7000-8000-000000000001");
+    }
+    router_get_stats(d->router, &stats);
+    assert_int_equal(stats.depth, 1);
+    assert_int_equal(stats.duplicates, 1);
+    call_ok(d, 422, "POST", "/v1/messages", "{\"to\":\"acme/web\",\"subject\":\"a.b\",\"id\":\"1\"}");
+    call_ok(d, 422, "POST", "/v1/messages", "{\"to\":\"acme/web\",\"subject\":\"a.b\",\"priority\":10}");
+}
+
 static void a_call_that_nobody_answers_expires(void **state)
 {
     struct daemon *d = *state;
@@ -320,6 +340,7 @@ int main(void)
         TEST(a_policy_is_put_kept_and_in_force_again_after_a_restart),
         TEST(a_wrong_policy_leaves_the_old_one_in_force),
         TEST(a_message_gets_its_receipt_and_its_explanation),
+        TEST(a_message_that_is_sent_again_with_its_id_is_delivered_once),
         TEST(a_call_that_nobody_answers_expires),
         TEST(a_caller_that_goes_away_is_forgotten),
         TEST(what_would_be_decided_can_be_asked),
