@@ -109,7 +109,7 @@ void clean_read_done(struct ring_task *task, int rc)
         snprintf(what, sizeof what, "segment %08u of %s cannot be read: %s", c->segment->number, j->folder,
                  strerror(-rc));
         if (!c->segment->damaged)
-            journal_damage(j, what);
+            journal_damage(j, true, what);
         c->segment->damaged = true;
         postpone(j);
     } else if (c->failed) {
@@ -138,7 +138,7 @@ static void give_up_unreadable(struct journal *j, struct segment *s)
     snprintf(what, sizeof what, "segment %08u of %s was damaged since it was written: %llu records are lost",
              s->number, j->folder, (unsigned long long)lost);
     s->damaged = true;
-    journal_damage(j, what);
+    journal_damage(j, true, what);
 }
 
 static void finish(struct journal *j)
@@ -150,6 +150,7 @@ static void finish(struct journal *j)
     TAILQ_REMOVE(&j->closed, s, link);
     j->n_closed--;
     j->stats.cleaned++;
+    j->durable_oldest = s->order + 1;
     if (s->damaged || s->bytes != j->segment_bytes) {
         segment_discard(j, s);
         return;
@@ -182,6 +183,17 @@ static int copy_or_drop(struct journal *j, struct group *g, const struct format_
     return 0;
 }
 
+// Everything was copied or dropped: a recovery need not look for this segment any more.
+static int end(struct journal *j, struct group *g)
+{
+    uint64_t oldest = j->cleaning.segment->order + 1;
+    const struct item item = {.len = sizeof oldest, .type = FORMAT_TYPE_OLDEST, .copied = true};
+    const struct iovec part = {&oldest, sizeof oldest};
+    drop(j, g, NULL);
+    j->cleaning.ended = true;
+    return group_add(g, &item, &part, 1);
+}
+
 // Copies a slice into g. False: no memory.
 static bool fill(struct journal *j, struct group *g)
 {
@@ -191,11 +203,8 @@ static bool fill(struct journal *j, struct group *g)
     size_t most = j->segment_bytes / 4 < SLICE_BYTES ? j->segment_bytes / 4 : SLICE_BYTES;
     struct format_found f;
     for (unsigned n = 0; n < VISITS_MAX && group_bytes(g) < most; n++) {
-        if (!format_next(&reader, &f) && !format_seek(&reader, &f)) {
-            c->ended = true;
-            drop(j, g, NULL);
-            return true;
-        }
+        if (!format_next(&reader, &f) && !format_seek(&reader, &f))
+            return end(j, g) == 0;
         if (copy_or_drop(j, g, &f) < 0)
             return false;
         c->at = reader.at;

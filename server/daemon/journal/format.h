@@ -18,6 +18,7 @@
 #define FORMAT_SEGMENT_MAX (1u << 30)
 #define FORMAT_TYPE_OPEN   0xF0 // the first record of a segment
 #define FORMAT_TYPE_FORGET 0xF1 // u64 seqs: the records of these are dead
+#define FORMAT_TYPE_OLDEST 0xF2 // u64: segments of a lower order are not needed any more
 #define FORMAT_MAGIC       "ENVDJRN1"
 
 // What a segment is. Twice in each: in its header, which is durable before the first record is written, and

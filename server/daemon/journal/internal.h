@@ -132,7 +132,7 @@ struct journal {
 
 // journal.c
 void journal_set_state(struct journal *j, enum journal_state state, int rc, const char *why);
-void journal_damage(struct journal *j, const char *what);
+void journal_damage(struct journal *j, bool was_durable, const char *what);
 
 // segment.c: files. Names are "<number>.seg" in the folder.
 void segment_name(uint32_t number, char ret[NAME_LEN_CAP]);

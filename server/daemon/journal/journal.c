@@ -29,9 +29,9 @@ void journal_set_state(struct journal *j, enum journal_state state, int rc, cons
         j->cb.on_state(j->arg, state, j->stats.why);
 }
 
-void journal_damage(struct journal *j, const char *what)
+void journal_damage(struct journal *j, bool was_durable, const char *what)
 {
-    j->stats.damaged++;
+    j->stats.damaged += was_durable;
     if (j->cb.on_damage)
         j->cb.on_damage(j->arg, what);
 }

@@ -86,7 +86,7 @@ struct journal_stats {
     uint64_t live, live_bytes;
     uint64_t appends, syncs; // since it was opened: records made durable, fdatasyncs that did it
     uint64_t recovered;      // live records found by journal_open()
-    uint64_t damaged;        // times that on_damage said something had been lost
+    uint64_t damaged;        // times that on_damage said so, torn tails apart
     uint64_t cleaned, copied_bytes;
 };
 

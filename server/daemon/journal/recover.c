@@ -39,11 +39,11 @@ struct recovery {
     uint64_t last_seq;
 };
 
-static void say(struct recovery *r, const struct segment *s, const char *what)
+static void say(struct recovery *r, const struct segment *s, bool was_durable, const char *what)
 {
     char text[JOURNAL_WHY_CAP];
     snprintf(text, sizeof text, "segment %08u of %s: %s", s->number, r->j->folder, what);
-    journal_damage(r->j, text);
+    journal_damage(r->j, was_durable, text);
 }
 
 // --- which files there are ---
@@ -134,22 +134,36 @@ static int by_order(const void *a, const void *b)
 
 // --- which records are live ---
 
+static void on_forget(struct journal *j, const struct format_found *f)
+{
+    for (size_t i = 0; i + sizeof(uint64_t) <= f->len; i += sizeof(uint64_t)) {
+        uint64_t seq;
+        memcpy(&seq, f->data + i, sizeof seq);
+        struct live *l = live_find(j, seq);
+        if (l)
+            l->forgotten = true;
+        if (seq >= j->next_seq && seq < UINT64_MAX / 2)
+            j->next_seq = seq + 1;
+    }
+}
+
+static void on_oldest(struct recovery *r, const struct format_found *f)
+{
+    uint64_t oldest = 0;
+    if (f->len == sizeof oldest)
+        memcpy(&oldest, f->data, sizeof oldest);
+    if (oldest > r->oldest && oldest <= r->segment->order)
+        r->oldest = oldest;
+}
+
 static int on_record(void *arg, const struct format_found *f)
 {
     struct recovery *r = arg;
     struct journal *j = r->j;
-    if (f->type == FORMAT_TYPE_FORGET) {
-        for (size_t i = 0; i + sizeof(uint64_t) <= f->len; i += sizeof(uint64_t)) {
-            uint64_t seq;
-            memcpy(&seq, f->data + i, sizeof seq);
-            struct live *l = live_find(j, seq);
-            if (l)
-                l->forgotten = true;
-            if (seq >= j->next_seq && seq < UINT64_MAX / 2)
-                j->next_seq = seq + 1;
-        }
-        return 0;
-    }
+    if (f->type == FORMAT_TYPE_FORGET)
+        on_forget(j, f);
+    if (f->type == FORMAT_TYPE_OLDEST)
+        on_oldest(r, f);
     if (f->type > JOURNAL_TYPE_MAX || f->seq == 0 || f->seq >= UINT64_MAX / 2)
         return 0;
     struct live *l = live_find(j, f->seq);
@@ -171,7 +185,7 @@ static void on_lost(void *arg, uint64_t from, uint64_t to)
     snprintf(what, sizeof what, "%" PRIu64 " bytes at %" PRIu64 " are damaged, after record %" PRIu64,
              to - from, from, r->last_seq);
     r->segment->damaged = true;
-    say(r, r->segment, what);
+    say(r, r->segment, true, what);
 }
 
 static void on_torn(void *arg, uint64_t from)
@@ -180,7 +194,7 @@ static void on_torn(void *arg, uint64_t from)
     char what[96];
     snprintf(what, sizeof what, "its tail from %" PRIu64 " on is torn, after record %" PRIu64, from,
              r->last_seq);
-    say(r, r->segment, what);
+    say(r, r->segment, false, what);
 }
 
 static int read_image(struct journal *j, struct segment *s, size_t len, uint8_t *image)
@@ -213,7 +227,7 @@ static int scan_file(struct recovery *r, struct file *f, uint64_t end)
         return rc;
     f->segment->damaged = true;
     f->segment->end = FORMAT_FIRST;
-    say(r, f->segment, "it cannot be read: Input/output error");
+    say(r, f->segment, true, "it cannot be read: Input/output error");
     return 0;
 }
 
@@ -235,7 +249,7 @@ static int take_file(struct recovery *r, struct file *f)
         r->oldest = f->open.oldest > r->oldest ? f->open.oldest : r->oldest;
     } else if (!f->blank) {
         s->damaged = true;
-        say(r, s, "it cannot be told what it was");
+        say(r, s, true, "it cannot be told what it was");
     }
     return 0;
 }
@@ -263,14 +277,27 @@ static uint64_t known_end(const struct recovery *r, size_t i)
 static void check_chain(struct recovery *r, const struct file *f)
 {
     uint64_t prev = f->open.prev_order;
-    bool there = !f->has_open || prev < r->oldest;
+    bool there = !f->has_open || prev < r->oldest || f->open.order < r->oldest;
     for (size_t i = 0; !there && i < r->n_files; i++)
         there = r->files[i].is_segment && r->files[i].open.order == prev;
     if (there)
         return;
     char what[96];
     snprintf(what, sizeof what, "the segment before it, of order %" PRIu64 ", is missing", prev);
-    say(r, f->segment, what);
+    say(r, f->segment, true, what);
+}
+
+// A later segment said that earlier ones are not needed: whatever is live is not in them, though they are
+// still there, and the records that say what in them is dead may not be.
+static void forget_cleaned(struct recovery *r)
+{
+    const struct table *t = &r->j->live;
+    for (size_t i = 0; i < t->n_slots; i++) {
+        for (struct table_node *n = t->slots[i]; n; n = n->next) {
+            struct live *l = table_entry(n, struct live, node);
+            l->forgotten = l->forgotten || l->segment->order < r->oldest;
+        }
+    }
 }
 
 static int take_segments(struct recovery *r)
@@ -283,7 +310,6 @@ static int take_segments(struct recovery *r)
             keep_as_spare(r, f);
             continue;
         }
-        check_chain(r, f);
         rc = scan_file(r, f, known_end(r, i));
         if (f->segment->end == FORMAT_FIRST && !f->has_open) {
             keep_as_spare(r, f); // it was made ready, and then not needed
@@ -294,6 +320,9 @@ static int take_segments(struct recovery *r)
         j->last_order = f->segment->order;
         j->last_end = f->segment->end;
     }
+    for (size_t i = 0; rc == 0 && i < r->n_files; i++)
+        check_chain(r, &r->files[i]);
+    forget_cleaned(r);
     return rc;
 }
 

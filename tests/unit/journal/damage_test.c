@@ -1,5 +1,5 @@
-// Tests of what the journal recovers from files that are torn, flipped, stale or gone: what it gives back is a
-// prefix of what was promised, or it says what was lost; it never invents a record.
+// Tests of what the journal recovers from files that are torn, flipped, stale or gone: what it gives back is
+// a prefix of what was promised, or it says what was lost; it never invents a record.
 #include "fixture.h"
 
 #include <dirent.h>
@@ -15,8 +15,8 @@
 #define RECORDS 12
 
 static struct fixture *f;
-static char path[128];           // of the segment that the records are in
-static uint8_t image[SEGMENT];   // as it was
+static char path[128];             // of the segment that the records are in
+static uint8_t image[SEGMENT];     // as it was
 static uint64_t ends[RECORDS + 1]; // offset of each record's end, by number
 
 static void read_image(void)
@@ -150,7 +150,8 @@ static void a_flipped_bit_anywhere_loses_no_more_than_it_says(void **state)
         if (!is_prefix(&n) && f->damages == 0)
             fail_msg("a bit flipped at %u: records are missing and nothing is said", (unsigned)at);
         if (at < ends[RECORDS - 1] && n != RECORDS && f->damages == 0)
-            fail_msg("a bit flipped at %u: what had been durable is missing and nothing is said", (unsigned)at);
+            fail_msg("a bit flipped at %u: what had been durable is missing and nothing is said",
+                     (unsigned)at);
         fixture_close(f);
     }
 }

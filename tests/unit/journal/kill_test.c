@@ -116,7 +116,8 @@ static void check(struct fixture *f)
     static bool seen[NUMBER_MAX];
     memset(seen, 0, sizeof seen);
     fixture_open(f);
-    if (f->damages > 0)
+    // The kernel ends a write that it is in the middle of.
+    if (f->damages > 1 || (f->damages == 1 && !strstr(f->damage, "torn")))
         fail_msg("%s", f->damage);
     uint64_t last_seq = 0;
     for (size_t i = 0; i < f->n_found; i++) {
