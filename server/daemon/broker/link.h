@@ -1,0 +1,54 @@
+// The broker's thread: two connections, their life, and what passes between them and the loop. Called by
+// broker.c, which owns the loop's side. Internal to broker/.
+#pragma once
+
+#include "broker/consume.h"
+#include "broker/frames.h"
+#include "broker/get.h"
+#include "broker/publish.h"
+#include "broker/topology.h"
+
+#define N_CHANNELS 4 // by number; 0 is the connection
+
+struct link {
+    struct settings settings;
+    struct lane in, out;
+    // What both sides look at.
+    pthread_mutex_t lock; // guards the next two
+    struct broker_stats shared;
+    uint64_t shared_serial; // grows with each change of state or reason
+    // From here on the thread's only, while it runs.
+    struct conn publishing, consuming;
+    bool publish_open, confirming, blocked;
+    bool open[N_CHANNELS]; // of the consuming connection
+    struct assembly returned, assemblies[N_CHANNELS];
+    struct publisher publisher;
+    struct topology topology;
+    struct deliveries consumed, got;
+    struct getter getter;
+    struct item_queue outgoing;
+    struct broker_stats stats;
+    uint64_t serial, generation, now_ns, retry_ns, setup_ns, blocked_ns;
+    uint32_t backoff_ms;
+    bool more; // work is left: do not sleep
+};
+
+// Everything but the lanes and settings, which are there. 0 or -ENOMEM.
+int link_init(struct link *l);
+void link_done(struct link *l);
+void *link_main(void *link); // the thread; ends when in is closed
+
+// --- link_life.c: connecting, states, ending ---
+static inline bool link_up(const struct link *l)
+{
+    return l->publishing.amqp != NULL;
+}
+void link_connect(struct link *l);
+void link_lost(struct link *l, const struct failure *f);
+void link_check_ready(struct link *l); // says READY or BLOCKED as things are
+void link_set_state(struct link *l, enum broker_state state, const char *why);
+void link_channel_new(struct link *l, amqp_channel_t channel); // of the consuming connection: tags start anew
+void link_close(struct link *l);
+
+// --- link_frames.c: what the broker says ---
+int link_read(struct link *l, struct failure *ret);

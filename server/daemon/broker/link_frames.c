@@ -1,0 +1,268 @@
+// Owns what each method of the broker means: two tables, one for each connection. Called by link.c. What
+// cannot be is a failure of the connection, never an assertion: the broker is not trusted with our process.
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "broker/link.h"
+
+#define FRAMES_PER_ROUND 1024
+
+typedef int handler(struct link *l, amqp_channel_t channel, const void *decoded, struct failure *ret);
+
+struct row {
+    amqp_method_number_t method;
+    handler *handle;
+};
+
+static int nonsense(struct failure *ret)
+{
+    failure_set(ret, BROKER_UNREACHABLE, "the broker sent what does not belong there");
+    return -1;
+}
+
+static int on_connection_close(struct link *l, amqp_channel_t channel, const void *decoded,
+                               struct failure *ret)
+{
+    (void)l, (void)channel;
+    failure_of_close(ret, decoded);
+    return -1;
+}
+
+// --- the publishing connection ---
+
+static int on_publish_open(struct link *l, amqp_channel_t channel, const void *decoded, struct failure *ret)
+{
+    amqp_confirm_select_t m = {0};
+    (void)decoded;
+    if (channel != CHANNEL_PUBLISH || l->publish_open)
+        return nonsense(ret);
+    l->publish_open = true;
+    return conn_send(&l->publishing, channel, AMQP_CONFIRM_SELECT_METHOD, &m, ret);
+}
+
+static int on_confirming(struct link *l, amqp_channel_t channel, const void *decoded, struct failure *ret)
+{
+    (void)channel, (void)decoded, (void)ret;
+    l->confirming = l->more = true;
+    return 0;
+}
+
+static int on_ack(struct link *l, amqp_channel_t channel, const void *decoded, struct failure *ret)
+{
+    const amqp_basic_ack_t *a = decoded;
+    (void)channel;
+    return publisher_confirmed(&l->publisher, a->delivery_tag, a->multiple, true) ? 0 : nonsense(ret);
+}
+
+static int on_nack(struct link *l, amqp_channel_t channel, const void *decoded, struct failure *ret)
+{
+    const amqp_basic_nack_t *a = decoded;
+    (void)channel;
+    return publisher_confirmed(&l->publisher, a->delivery_tag, a->multiple, false) ? 0 : nonsense(ret);
+}
+
+static int on_blocked(struct link *l, amqp_channel_t channel, const void *decoded, struct failure *ret)
+{
+    const amqp_connection_blocked_t *b = decoded;
+    char why[BROKER_WHY_CAP];
+    (void)channel, (void)ret;
+    if (!l->blocked)
+        l->blocked_ns = l->now_ns;
+    l->blocked = true;
+    snprintf(why, sizeof why, "the broker takes no publications: %.*s", (int)b->reason.len,
+             (const char *)b->reason.bytes);
+    link_set_state(l, BROKER_BLOCKED, why);
+    return 0;
+}
+
+static int on_unblocked(struct link *l, amqp_channel_t channel, const void *decoded, struct failure *ret)
+{
+    (void)channel, (void)decoded, (void)ret;
+    if (l->blocked)
+        l->stats.blocked_ms += (l->now_ns - l->blocked_ns) / 1000000u;
+    l->blocked = false; // link_check_ready() says so
+    l->more = true;
+    return 0;
+}
+
+// The broker will not have a publication. Which one is found out by the publisher; the channel is needed
+// again.
+static int on_publish_closed(struct link *l, amqp_channel_t channel, const void *decoded, struct failure *ret)
+{
+    const amqp_channel_close_t *close = decoded;
+    amqp_channel_close_ok_t ok = {0};
+    amqp_channel_open_t open = {0};
+    l->publish_open = l->confirming = false;
+    assembly_reset(&l->returned);
+    publisher_channel_closed(&l->publisher, close->reply_code);
+    if (conn_send(&l->publishing, channel, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok, ret) < 0)
+        return -1;
+    return conn_send(&l->publishing, channel, AMQP_CHANNEL_OPEN_METHOD, &open, ret);
+}
+
+static const struct row publishing_rows[] = {
+    {AMQP_BASIC_ACK_METHOD, on_ack},
+    {AMQP_BASIC_NACK_METHOD, on_nack},
+    {AMQP_CONNECTION_CLOSE_METHOD, on_connection_close},
+    {AMQP_CONNECTION_BLOCKED_METHOD, on_blocked},
+    {AMQP_CONNECTION_UNBLOCKED_METHOD, on_unblocked},
+    {AMQP_CHANNEL_OPEN_OK_METHOD, on_publish_open},
+    {AMQP_CONFIRM_SELECT_OK_METHOD, on_confirming},
+    {AMQP_CHANNEL_CLOSE_METHOD, on_publish_closed},
+    {0, NULL},
+};
+
+// --- the consuming connection ---
+
+static int on_consume_open(struct link *l, amqp_channel_t channel, const void *decoded, struct failure *ret)
+{
+    (void)decoded, (void)ret;
+    l->open[channel] = l->more = true;
+    return 0;
+}
+
+static int on_consume_closed(struct link *l, amqp_channel_t channel, const void *decoded, struct failure *ret)
+{
+    const amqp_channel_close_t *close = decoded;
+    amqp_channel_close_ok_t ok = {0};
+    amqp_channel_open_t open = {0};
+    char why[BROKER_WHY_CAP];
+    snprintf(why, sizeof why, "%.*s", (int)close->reply_text.len, (const char *)close->reply_text.bytes);
+    l->open[channel] = false;
+    link_channel_new(l, channel);
+    if (channel == CHANNEL_GET)
+        getter_end(&l->getter, why);
+    else
+        topology_channel_closed(&l->topology, channel, l->now_ns, why);
+    if (conn_send(&l->consuming, channel, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok, ret) < 0)
+        return -1;
+    return conn_send(&l->consuming, channel, AMQP_CHANNEL_OPEN_METHOD, &open, ret);
+}
+
+static int on_cancelled(struct link *l, amqp_channel_t channel, const void *decoded, struct failure *ret)
+{
+    const amqp_basic_cancel_t *cancel = decoded;
+    (void)channel, (void)ret;
+    topology_cancelled(&l->topology, cancel->consumer_tag);
+    return 0;
+}
+
+static int on_get_empty(struct link *l, amqp_channel_t channel, const void *decoded, struct failure *ret)
+{
+    (void)channel, (void)decoded, (void)ret;
+    l->getter.asked = false;
+    getter_end(&l->getter, "");
+    return 0;
+}
+
+static const struct row consuming_rows[] = {
+    {AMQP_BASIC_CANCEL_METHOD, on_cancelled},
+    {AMQP_BASIC_GET_EMPTY_METHOD, on_get_empty},
+    {AMQP_CONNECTION_CLOSE_METHOD, on_connection_close},
+    {AMQP_CHANNEL_OPEN_OK_METHOD, on_consume_open},
+    {AMQP_CHANNEL_CLOSE_METHOD, on_consume_closed},
+    {0, NULL},
+};
+
+// --- messages ---
+
+// A message for a consumer that is not wanted any more goes back, an oversized one to the dead letters.
+static int take_delivery(struct link *l, struct arrival *m, struct failure *ret)
+{
+    struct deliveries *d = m->channel == CHANNEL_GET ? &l->got : &l->consumed;
+    bool wanted = m->channel == CHANNEL_GET ? l->getter.current != NULL
+                                            : topology_consumer(&l->topology, m->consumer) != NULL;
+    m->handle = deliveries_add(d, m->tag);
+    if (m->handle == 0) {
+        free(m);
+        failure_set(ret, BROKER_UNREACHABLE, "no memory for a delivery");
+        return -1;
+    }
+    l->stats.deliveries++;
+    if (!wanted || m->oversized) {
+        deliveries_settle(d, m->handle,
+                          wanted && m->channel != CHANNEL_GET ? BROKER_DEAD_LETTER : BROKER_REQUEUE);
+        free(m);
+    } else {
+        STAILQ_INSERT_TAIL(&l->outgoing, &m->item, link);
+    }
+    if (d == &l->got)
+        getter_got(&l->getter);
+    return 0;
+}
+
+static int feed(struct link *l, struct assembly *a, const amqp_frame_t *frame, struct failure *ret)
+{
+    struct arrival *m;
+    if (assembly_feed(a, frame, &m) < 0)
+        return nonsense(ret);
+    if (!m)
+        return 0;
+    m->channel = (uint8_t)frame->channel;
+    if (!m->is_return)
+        return take_delivery(l, m, ret);
+    window_return(&l->publisher.window, m->texts[0], m->routing_key);
+    free(m);
+    return 0;
+}
+
+// --- reading ---
+
+static int look_up(struct link *l, const struct row *row, const amqp_frame_t *frame, bool *ret_found,
+                   struct failure *ret)
+{
+    for (; row->handle; row++)
+        if (row->method == frame->payload.method.id)
+            return row->handle(l, frame->channel, frame->payload.method.decoded, ret);
+    *ret_found = false;
+    return 0;
+}
+
+static int on_publishing_frame(struct link *l, const amqp_frame_t *frame, struct failure *ret)
+{
+    bool found = true;
+    if (assembly_wants(frame))
+        return feed(l, &l->returned, frame, ret);
+    if (frame->frame_type != AMQP_FRAME_METHOD)
+        return 0; // heartbeats
+    int rc = look_up(l, publishing_rows, frame, &found, ret);
+    return found ? rc : nonsense(ret);
+}
+
+static int on_consuming_frame(struct link *l, const amqp_frame_t *frame, struct failure *ret)
+{
+    bool found = true;
+    if (frame->channel >= N_CHANNELS)
+        return nonsense(ret);
+    if (assembly_wants(frame))
+        return frame->channel == 0 ? nonsense(ret) : feed(l, &l->assemblies[frame->channel], frame, ret);
+    if (frame->frame_type != AMQP_FRAME_METHOD)
+        return 0;
+    int rc = look_up(l, consuming_rows, frame, &found, ret);
+    if (found)
+        return rc;
+    return topology_answered(&l->topology, frame->channel, frame->payload.method.id) ? 0 : nonsense(ret);
+}
+
+static int drain(struct link *l, struct conn *c,
+                 int (*on_frame)(struct link *, const amqp_frame_t *, struct failure *), struct failure *ret)
+{
+    amqp_frame_t frame;
+    int rc = 1;
+    for (int n = 0; n < FRAMES_PER_ROUND && rc == 1; n++) {
+        rc = conn_read(c, &frame, ret);
+        if (rc == 1 && on_frame(l, &frame, ret) < 0)
+            return -1;
+        if (rc >= 0)
+            conn_release(c); // everything that is kept was copied
+    }
+    l->more = l->more || rc == 1;
+    return rc < 0 ? -1 : 0;
+}
+
+int link_read(struct link *l, struct failure *ret)
+{
+    if (drain(l, &l->publishing, on_publishing_frame, ret) < 0)
+        return -1;
+    return drain(l, &l->consuming, on_consuming_frame, ret);
+}
