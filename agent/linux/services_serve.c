@@ -25,7 +25,7 @@
 #include "spawn.h"
 
 #define JOBS_MAX   64
-#define HOLD_MS    1000
+#define HOLD_MS    100 // the agent adds more, the more often it comes
 #define GIVE_UP    100 // exit status
 #define ENV_MAX    (ENVELOPE_HEADERS_MAX + 12)
 #define PATH_CAP   4096

@@ -7,7 +7,7 @@
 // The body is on standard input; ENV_FROM, ENV_TO, ENV_SUBJECT, ENV_ID, ENV_KIND, ENV_CONTENT_TYPE,
 // ENV_CORRELATION, ENV_EXPIRES_MS and ENV_HEADER_<NAME> say the rest. Exit status 0: processed, and to a call
 // standard output is the reply. 100: given up, never delivered again, no reply. Anything else, or SERVE_MS
-// gone by: not processed, delivered again a second later.
+// gone by: not processed, delivered again, later each time.
 #pragma once
 
 #define SERVE_RUNNING_MAX 8     // at once

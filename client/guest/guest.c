@@ -102,6 +102,27 @@ bool guest_parse_ms(const char *text, int *ret_ms)
     return false;
 }
 
+bool guest_parse_format(const char *text, bool *ret_json)
+{
+    *ret_json = strcmp(text, "json") == 0;
+    return *ret_json || strcmp(text, "text") == 0;
+}
+
+void guest_print_json_string(const char *s, size_t n)
+{
+    putchar('"');
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)s[i];
+        if (c == '"' || c == '\\')
+            printf("\\%c", c);
+        else if (c < 0x20 || c == 0x7f)
+            printf("\\u%04x", c);
+        else
+            putchar(c);
+    }
+    putchar('"');
+}
+
 int guest_print(const char *verb, const void *data, size_t n)
 {
     // ferror: an earlier line's write may have failed, and stdio has thrown that line away.

@@ -27,6 +27,7 @@ int verb_send(int argc, char **argv);
 int verb_call(int argc, char **argv);
 int verb_recv(int argc, char **argv);
 int verb_serve(int argc, char **argv);
+int verb_monitor(int argc, char **argv);
 int verb_whoami(int argc, char **argv);
 int verb_clock(int argc, char **argv);
 int verb_help(int argc, char **argv);
@@ -44,6 +45,10 @@ int guest_open(const char *verb, struct env **ret_env);
 // "10" or "10s", "250ms", "2m"; at least 1 ms and at most a day. False when it is none of these.
 bool guest_parse_ms(const char *text, int *ret_ms);
 bool guest_parse_count(const char *text, unsigned long max, unsigned long *ret);
+// "text" or "json".
+bool guest_parse_format(const char *text, bool *ret_json);
+// A string of UTF-8 as JSON has it, in quotes.
+void guest_print_json_string(const char *s, size_t n);
 // Writes bytes to standard output. 0, or an exit code after a report.
 int guest_print(const char *verb, const void *data, size_t n);
 
@@ -52,9 +57,11 @@ struct guest_message {
     struct env_outgoing out;
     struct env_header headers[ENVELOPE_HEADERS_MAX];
     int timeout_ms;
-    char *body; // owned
+    int expires_in_ms; // 0: never
+    const char *file;  // of the body; NULL: none, "-": standard input
+    char *body;        // owned
 };
-// Parses options, then ADDRESS [BODY... | -]. 0, or an exit
-// code after a report; guest_message_done() is due in both cases.
+// Parses options, then ADDRESS [BODY... | -]; the body may be a file's too. 0, or an exit code after a
+// report; guest_message_done() is due in both cases.
 int guest_message_parse(struct guest_message *m, int argc, char **argv, const char *verb, bool is_call);
 void guest_message_done(struct guest_message *m);

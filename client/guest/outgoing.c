@@ -4,29 +4,40 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "guest.h"
 
 #define CALL_TIMEOUT_MS 10000
 
-enum { OPT_SUBJECT = 256, OPT_TYPE, OPT_HEADER, OPT_PRIORITY, OPT_ID, OPT_EVENT, OPT_EXPIRES, OPT_TIMEOUT };
-
-static const struct option send_options[] = {
-    {"subject", required_argument, NULL, OPT_SUBJECT}, {"content-type", required_argument, NULL, OPT_TYPE},
-    {"header", required_argument, NULL, OPT_HEADER},   {"priority", required_argument, NULL, OPT_PRIORITY},
-    {"id", required_argument, NULL, OPT_ID},           {"event", no_argument, NULL, OPT_EVENT},
-    {"expires", required_argument, NULL, OPT_EXPIRES}, {0},
+enum {
+    OPT_SUBJECT = 256,
+    OPT_TYPE,
+    OPT_HEADER,
+    OPT_PRIORITY,
+    OPT_ID,
+    OPT_EVENT,
+    OPT_EXPIRES,
+    OPT_TIMEOUT,
+    OPT_FILE
 };
 
-static const struct option call_options[] = {
+static const struct option send_options[] = {
     {"subject", required_argument, NULL, OPT_SUBJECT},
     {"content-type", required_argument, NULL, OPT_TYPE},
     {"header", required_argument, NULL, OPT_HEADER},
     {"priority", required_argument, NULL, OPT_PRIORITY},
     {"id", required_argument, NULL, OPT_ID},
-    {"timeout", required_argument, NULL, OPT_TIMEOUT},
+    {"event", no_argument, NULL, OPT_EVENT},
+    {"expires", required_argument, NULL, OPT_EXPIRES},
+    {"file", required_argument, NULL, OPT_FILE},
     {0},
+};
+
+static const struct option call_options[] = {
+    {"subject", required_argument, NULL, OPT_SUBJECT}, {"content-type", required_argument, NULL, OPT_TYPE},
+    {"header", required_argument, NULL, OPT_HEADER},   {"priority", required_argument, NULL, OPT_PRIORITY},
+    {"id", required_argument, NULL, OPT_ID},           {"timeout", required_argument, NULL, OPT_TIMEOUT},
+    {"file", required_argument, NULL, OPT_FILE},       {0},
 };
 
 static int add_header(struct guest_message *m, const char *verb, char *text)
@@ -43,13 +54,9 @@ static int add_header(struct guest_message *m, const char *verb, char *text)
 
 static int set_expiry(struct guest_message *m, const char *verb, const char *text)
 {
-    struct timespec now;
-    int ms;
-    if (!guest_parse_ms(text, &ms))
-        return guest_usage(verb, "--expires %s: a time is wanted, as in 250ms, 10s or 2m", text);
-    clock_gettime(CLOCK_REALTIME, &now);
-    m->out.expires_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000 + (uint64_t)ms;
-    return 0;
+    if (guest_parse_ms(text, &m->expires_in_ms))
+        return 0;
+    return guest_usage(verb, "--expires %s: a time is wanted, as in 250ms, 10s or 2m", text);
 }
 
 static int set_option(struct guest_message *m, const char *verb, int option, char *value)
@@ -73,6 +80,10 @@ static int set_option(struct guest_message *m, const char *verb, int option, cha
         if (!id_parse(value, strlen(value), &m->out.id))
             return guest_usage(verb, "--id %s: not an id as send prints them", value);
         return 0;
+    case OPT_FILE:
+    case 'f':
+        m->file = value;
+        return 0;
     case OPT_EVENT:
         m->out.event = true;
         return 0;
@@ -87,8 +98,8 @@ static int set_option(struct guest_message *m, const char *verb, int option, cha
     }
 }
 
-// All of standard input, up to what any host accepts; libenv says when it is above this host's limit.
-static int read_stdin(struct guest_message *m, const char *verb)
+// All of a file, up to what any host accepts; libenv says when it is above this host's limit.
+static int read_all(struct guest_message *m, const char *verb, FILE *from, const char *name)
 {
     size_t cap = 0;
     do {
@@ -99,11 +110,21 @@ static int read_stdin(struct guest_message *m, const char *verb)
                 return guest_fail(verb, EXIT_FAILED, NULL, "no memory for a body of %zu bytes", cap);
             m->body = body;
         }
-        m->out.body_len += fread(m->body + m->out.body_len, 1, cap - m->out.body_len, stdin);
+        m->out.body_len += fread(m->body + m->out.body_len, 1, cap - m->out.body_len, from);
     } while (m->out.body_len == cap && m->out.body_len <= ENVELOPE_BODY_MAX);
-    if (ferror(stdin))
-        return guest_fail(verb, EXIT_FAILED, NULL, "read standard input: %s", strerror(errno));
+    if (ferror(from))
+        return guest_fail(verb, EXIT_FAILED, NULL, "read %s: %s", name, strerror(errno));
     return 0;
+}
+
+static int read_file(struct guest_message *m, const char *verb)
+{
+    FILE *f = fopen(m->file, "rb");
+    if (!f)
+        return guest_fail(verb, EXIT_FAILED, NULL, "open %s: %s", m->file, strerror(errno));
+    int rc = read_all(m, verb, f, m->file);
+    fclose(f);
+    return rc;
 }
 
 // The remaining arguments, a space between each two.
@@ -130,7 +151,7 @@ int guest_message_parse(struct guest_message *m, int argc, char **argv, const ch
     opterr = 0;
     optind = 1;
     while (rc == 0 &&
-           (option = getopt_long(argc, argv, "", is_call ? call_options : send_options, NULL)) != -1)
+           (option = getopt_long(argc, argv, "f:", is_call ? call_options : send_options, NULL)) != -1)
         rc = set_option(m, verb, option, optarg);
     if (rc != 0)
         return rc;
@@ -138,7 +159,14 @@ int guest_message_parse(struct guest_message *m, int argc, char **argv, const ch
         return guest_usage(verb, "who shall get it?");
     m->out.to = argv[optind++];
     bool from_stdin = argc - optind == 1 && strcmp(argv[optind], "-") == 0;
-    rc = from_stdin ? read_stdin(m, verb) : join_arguments(m, verb, argv + optind);
+    if (m->file && optind < argc)
+        return guest_usage(verb, "the body is either in --file or on the command line");
+    if (m->file && strcmp(m->file, "-") != 0)
+        rc = read_file(m, verb);
+    else if (m->file || from_stdin)
+        rc = read_all(m, verb, stdin, "standard input");
+    else
+        rc = join_arguments(m, verb, argv + optind);
     m->out.body = m->body;
     return rc;
 }

@@ -87,6 +87,7 @@ static int handle_hello_ok(struct env *env, const struct agent_frame *f)
     env->identity =
         (struct env_identity){.tenant = env->tenant, .name = env->name, .body_max = f->hello_ok.body_max};
     env->clock_offset_ns = f->hello_ok.realtime_ns - conn_monotonic_ns();
+    env->agent_can = f->hello_ok.capabilities;
     env->greeted = true;
     return 0;
 }
@@ -153,6 +154,21 @@ static int handle_shutdown(struct env *env, const struct agent_frame *f)
     return 0;
 }
 
+// Who does not ask for a while is told the last word about each environment.
+static int handle_gone(struct env *env, const struct agent_frame *f)
+{
+    struct queued_gone **at = &env->gone;
+    while (*at && !wire_view_equals(f->gone.address, (*at)->gone.address))
+        at = &(*at)->next;
+    if (!*at && !(*at = calloc(1, sizeof **at)))
+        return env_fail(env, -ENOMEM, "no memory for what happened to another environment");
+    struct env_gone *gone = &(*at)->gone;
+    gone->certain = f->gone.certainty == AGENT_GONE_CERTAIN;
+    wire_view_to_cstr(f->gone.address, gone->address, sizeof gone->address);
+    wire_view_to_cstr(f->gone.reason, gone->reason, sizeof gone->reason);
+    return 0;
+}
+
 typedef int frame_handler(struct env *env, const struct agent_frame *f);
 
 static frame_handler *const before_hello[AGENT_FRAME_TYPE_COUNT] = {
@@ -162,7 +178,7 @@ static frame_handler *const before_hello[AGENT_FRAME_TYPE_COUNT] = {
 
 static frame_handler *const after_hello[AGENT_FRAME_TYPE_COUNT] = {
     [AGENT_RECEIPT] = handle_receipt, [AGENT_RESULT] = handle_receipt,    [AGENT_CLOCK_IS] = handle_clock_is,
-    [AGENT_DELIVER] = handle_deliver, [AGENT_SHUTDOWN] = handle_shutdown,
+    [AGENT_DELIVER] = handle_deliver, [AGENT_SHUTDOWN] = handle_shutdown, [AGENT_GONE] = handle_gone,
 };
 
 static int garbled(struct env *env, const char *what)

@@ -8,6 +8,11 @@
 
 struct queued_message; // message.c
 
+struct queued_gone {
+    struct queued_gone *next;
+    struct env_gone gone;
+};
+
 // What a request waits for; answered by conn.c while it handles incoming frames.
 struct pending {
     uint32_t tag; // RECEIPT, RESULT or CLOCK_IS with this tag; 0: nothing
@@ -29,6 +34,8 @@ struct env {
     unsigned window, credit; // credit: messages that may still come
     struct queued_message *first, *last;
     unsigned n_queued;
+    struct queued_gone *gone; // at most one for each address, in order
+    uint32_t agent_can;       // AGENT_CAN_*
     bool greeted, rejected, shutting_down;
     char shutdown_reason[AGENT_DETAIL_MAX + 1];
     struct pending pending;

@@ -38,6 +38,10 @@ void env_close(struct env *env)
         close(env->fd);
     for (struct env_message *m; (m = message_dequeue(env)) != NULL;)
         env_message_free(m);
+    for (struct queued_gone *g; (g = env->gone) != NULL;) {
+        env->gone = g->next;
+        free(g);
+    }
     free(env->in);
     free(env);
 }
@@ -91,7 +95,7 @@ static int await_answer(struct env *env, uint64_t deadline_ns)
     return rc < 0 ? rc : (int)env->pending.code;
 }
 
-static uint64_t host_realtime_ms(const struct env *env)
+uint64_t env_now_ms(const struct env *env)
 {
     return (conn_monotonic_ns() + env->clock_offset_ns) / NS_PER_MS;
 }
@@ -103,7 +107,7 @@ static int make_id(struct env *env, struct id *id)
         return 0;
     if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
         return env_fail(env, -EIO, "getrandom: %s", strerror(errno));
-    *id = id_make(host_realtime_ms(env), random);
+    *id = id_make(env_now_ms(env), random);
     return 0;
 }
 
@@ -161,7 +165,7 @@ int env_call(struct env *env, const struct env_outgoing *message, int timeout_ms
         return env_fail(env, -EINVAL, "a call's timeout is 1 ms to 24 h");
     uint64_t deadline_ns = conn_deadline(timeout_ms);
     struct id id = message->id;
-    int rc = submit(env, message, MESSAGE_CALL, &id, host_realtime_ms(env) + (uint64_t)timeout_ms);
+    int rc = submit(env, message, MESSAGE_CALL, &id, env_now_ms(env) + (uint64_t)timeout_ms);
     if (rc != 0)
         return rc;
     env->pending.wants_reply = true;
@@ -224,7 +228,7 @@ int env_release(struct env *env, const struct env_message *message)
     return conn_write(env, &(struct agent_frame){.type = AGENT_RELEASE, .id = message->id});
 }
 
-// ---- services, clock ----
+// ---- services, monitors, clock ----
 
 static int ask(struct env *env, struct agent_frame *f)
 {
@@ -254,6 +258,48 @@ int env_register(struct env *env, const char *service)
 int env_unregister(struct env *env, const char *service)
 {
     return ask_service(env, AGENT_UNREGISTER, service);
+}
+
+static int ask_monitor(struct env *env, enum agent_frame_type type, const char *address)
+{
+    struct address parsed;
+    size_t len = strlen(address);
+    const char *what = address_parse(address, len, &parsed);
+    if (what || parsed.is_service)
+        return env_fail(env, -EINVAL, "\"%s\" cannot be monitored: %s", address,
+                        what ? what : "it is a service; monitor the environments that serve it");
+    if (!(env->agent_can & AGENT_CAN_MONITOR))
+        return env_fail(env, -EOPNOTSUPP, "this host cannot monitor environments");
+    return ask(env, &(struct agent_frame){.type = type, .address = {(const uint8_t *)address, len}});
+}
+
+int env_monitor(struct env *env, const char *address)
+{
+    return ask_monitor(env, AGENT_MONITOR, address);
+}
+
+int env_unmonitor(struct env *env, const char *address)
+{
+    return ask_monitor(env, AGENT_UNMONITOR, address);
+}
+
+int env_wait_gone(struct env *env, int timeout_ms, struct env_gone *ret)
+{
+    uint64_t deadline_ns = conn_deadline(timeout_ms);
+    int rc = 0;
+    while (rc == 0 && !env->gone && !env->shutting_down)
+        rc = conn_wait(env, deadline_ns);
+    if (rc == -ETIMEDOUT)
+        return env_fail(env, rc, "none of them went away in time");
+    if (rc < 0)
+        return rc;
+    struct queued_gone *first = env->gone;
+    if (!first)
+        return env_fail(env, -ESHUTDOWN, "the environment is to end: %s", env->shutdown_reason);
+    *ret = first->gone;
+    env->gone = first->next;
+    free(first);
+    return 0;
 }
 
 int env_clock(struct env *env, uint64_t *ret_realtime_ns)

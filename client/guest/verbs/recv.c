@@ -14,38 +14,28 @@ struct recv_options {
 
 static int parse(int argc, char **argv, struct recv_options *o)
 {
-    static const struct option options[] = {
-        {"timeout", required_argument, NULL, 't'}, {"json", no_argument, NULL, 'j'}, {0}};
+    static const struct option options[] = {{"count", required_argument, NULL, 'n'},
+                                            {"timeout", required_argument, NULL, 't'},
+                                            {"format", required_argument, NULL, 'f'},
+                                            {"json", no_argument, NULL, 'j'},
+                                            {0}};
     int option;
     *o = (struct recv_options){.n = 1, .timeout_ms = -1};
     opterr = 0;
     optind = 1;
     while ((option = getopt_long(argc, argv, "n:", options, NULL)) != -1) {
         if (option == 'n' && !guest_parse_count(optarg, 1000000000, &o->n))
-            return guest_usage("recv", "-n %s: a number is wanted", optarg);
+            return guest_usage("recv", "--count %s: a number is wanted", optarg);
         if (option == 't' && !guest_parse_ms(optarg, &o->timeout_ms))
             return guest_usage("recv", "--timeout %s: a time is wanted, as in 250ms, 10s or 2m", optarg);
+        if (option == 'f' && !guest_parse_format(optarg, &o->json))
+            return guest_usage("recv", "--format %s: text or json is wanted", optarg);
         if (option == 'j')
             o->json = true;
         if (option == '?')
             return guest_usage("recv", "unknown option, or an option without its value");
     }
     return optind < argc ? guest_usage("recv", "\"%s\" is one word too many", argv[optind]) : 0;
-}
-
-static void print_json_string(const char *s, size_t n)
-{
-    putchar('"');
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)s[i];
-        if (c == '"' || c == '\\')
-            printf("\\%c", c);
-        else if (c < 0x20 || c == 0x7f)
-            printf("\\u%04x", c);
-        else
-            putchar(c);
-    }
-    putchar('"');
 }
 
 static void print_base64(const uint8_t *data, size_t n)
@@ -67,7 +57,7 @@ static void print_base64(const uint8_t *data, size_t n)
 static void print_json_field(const char *name, const char *value)
 {
     printf(",\"%s\":", name);
-    print_json_string(value, strlen(value));
+    guest_print_json_string(value, strlen(value));
 }
 
 static void print_json(const struct env_message *m)
@@ -85,16 +75,16 @@ static void print_json(const struct env_message *m)
     for (size_t i = 0; i < m->n_headers; i++) {
         if (i > 0)
             putchar(',');
-        print_json_string(m->headers[i].name, strlen(m->headers[i].name));
+        guest_print_json_string(m->headers[i].name, strlen(m->headers[i].name));
         putchar(':');
-        print_json_string(m->headers[i].value, strlen(m->headers[i].value));
+        guest_print_json_string(m->headers[i].value, strlen(m->headers[i].value));
     }
     // Text stays readable; what is not text is base64, under another name so that nobody mistakes one for the
     // other.
     bool is_text = wire_utf8_valid(m->body, m->body_len);
     printf("},\"%s\":", is_text ? "body" : "body_base64");
     if (is_text)
-        print_json_string(m->body, m->body_len);
+        guest_print_json_string(m->body, m->body_len);
     else
         print_base64(m->body, m->body_len);
     puts("}");

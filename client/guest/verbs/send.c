@@ -13,6 +13,8 @@ int verb_send(int argc, char **argv)
     if (exit_code == 0)
         exit_code = guest_open("send", &env);
     if (exit_code == 0) {
+        if (m.expires_in_ms > 0)
+            m.out.expires_ms = env_now_ms(env) + (uint64_t)m.expires_in_ms;
         int rc = env_send(env, &m.out, &id);
         id_format(&id, text);
         if (rc != 0)

@@ -321,9 +321,135 @@ static void a_body_above_the_limit_is_refused(void **state)
 static void an_unknown_outcome_says_how_to_send_again(void **state)
 {
     (void)state;
-    run("send", "web", "--subject", "host.vanish");
+    run("send", "web", "--subject", "host.vanish", "--expires", "300ms");
     assert_exit(28);
     assert_says("To send it again: --id 0");
+}
+
+static void a_body_can_come_from_a_file(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/envctl-body-XXXXXX";
+    int fd = mkstemp(path);
+    assert_int_equal(write(fd, "\0\xff\n", 3), 3);
+    close(fd);
+    run("send", "web", "-f", path);
+    assert_exit(0);
+    run("recv", "--format", "json", "--count", "1");
+    assert_non_null(strstr(result.stdout_text, "\"body_base64\":\"AP8K\"}"));
+    run_with_input("piped", 5, (const char *const[]){"envctl", "send", "web", "--file", "-", NULL});
+    assert_exit(0);
+    run("recv");
+    assert_string_equal(result.stdout_text, "piped\n");
+    unlink(path);
+    run("send", "web", "--file", path);
+    assert_exit(1);
+    assert_says("No such file");
+}
+
+static void serve_exec_answers_with_what_a_command_says(void **state)
+{
+    (void)state;
+    struct run server = start_server((const char *const[]){
+        "envctl", "serve", "--exec", "printf '%s %s ' \"$ENV_SUBJECT\" \"$ENV_HEADER_X_Y\"; tr a-z A-Z", "-n",
+        "2", NULL});
+    run("call", "web", "hello", "--subject", "a.b", "--header", "x-y=z");
+    assert_exit(0);
+    assert_string_equal(result.stdout_text, "a.b z HELLO");
+    run("call", "web");
+    assert_string_equal(result.stdout_text, "message  ");
+    finish(&server);
+    assert_int_equal(server.exit_code, 0);
+    free(server.stdout_text);
+    free(server.stderr_text);
+}
+
+static void serve_exec_is_binary_safe_and_bounded(void **state)
+{
+    (void)state;
+    static uint8_t big[1 << 20];
+    for (size_t i = 0; i < sizeof big; i++)
+        big[i] = (uint8_t)(i ^ i >> 8);
+    struct run server = start_server((const char *const[]){
+        "envctl", "serve", "--exec", "cat; [ \"$ENV_SUBJECT\" != more ] || echo more || exit 100", NULL});
+    run_with_input(big, sizeof big, (const char *const[]){"envctl", "call", "web", "-", NULL});
+    assert_exit(0);
+    assert_int_equal(result.stdout_len, sizeof big);
+    assert_memory_equal(result.stdout_text, big, sizeof big);
+    run_with_input(
+        big, sizeof big,
+        (const char *const[]){"envctl", "call", "web", "-", "--subject", "more", "--timeout", "300ms", NULL});
+    assert_exit(124); // more than fits
+    stop_server(&server);
+}
+
+static void what_a_command_fails_on_comes_again_and_what_it_gives_up_does_not(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/envctl-exec-XXXXXX", command[256];
+    close(mkstemp(path));
+    snprintf(command, sizeof command,
+             "read x; echo $x >> %s; [ $x = bad ] && exit 100; [ $(grep -c $x %s) = 2 ]", path, path);
+    struct run server =
+        start_server((const char *const[]){"envctl", "serve", "--exec", command, "-n", "3", NULL});
+    run("send", "web", "good");
+    run("send", "web", "bad");
+    finish(&server); // good, bad, good again, in this order or another
+    assert_int_equal(server.exit_code, 0);
+    assert_non_null(strstr(server.stderr_text, "failed with status 1, comes again later"));
+    assert_non_null(strstr(server.stderr_text, "processed"));
+    assert_non_null(strstr(server.stderr_text, "given up"));
+    free(server.stdout_text);
+    free(server.stderr_text);
+    run("recv", "--timeout", "50ms");
+    assert_exit(124);
+    unlink(path);
+}
+
+static void serve_exec_runs_as_many_commands_at_once_as_it_may(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/envctl-jobs-XXXXXX", command[256];
+    assert_non_null(mkdtemp(folder));
+    // Each waits for the other: one at a time would never end.
+    snprintf(command, sizeof command,
+             "cd %s; touch $ENV_SUBJECT; until [ -e a ] && [ -e b ]; do sleep 0.01; done", folder);
+    struct run server = start_server(
+        (const char *const[]){"envctl", "serve", "--exec", command, "--jobs", "2", "-n", "2", NULL});
+    run("send", "web", "--subject", "a");
+    run("send", "web", "--subject", "b");
+    finish(&server);
+    assert_int_equal(server.exit_code, 0);
+    free(server.stdout_text);
+    free(server.stderr_text);
+    snprintf(command, sizeof command, "%s/a", folder);
+    unlink(command);
+    snprintf(command, sizeof command, "%s/b", folder);
+    unlink(command);
+    assert_int_equal(rmdir(folder), 0);
+}
+
+static void monitor_says_what_went_and_how_sure_that_is(void **state)
+{
+    (void)state;
+    struct run m = start((const char *const[]){"envctl", "monitor", "away", "db", "-n", "2", NULL});
+    char text[64] = "";
+    assert_true(read(m.out, text, sizeof text - 1) > 0);
+    assert_string_equal(text, "away gone certain stopped: \"by hand\"\n");
+    run("send", "db", "--subject", "host.gone", "--priority", "1");
+    finish(&m);
+    assert_int_equal(m.exit_code, 0);
+    assert_string_equal(m.stdout_text, "db gone unknown stopped: \"by hand\"\n");
+    free(m.stdout_text);
+    free(m.stderr_text);
+    run("monitor", "away", "-n", "1", "--format", "json");
+    assert_string_equal(result.stdout_text,
+                        "{\"address\":\"away\",\"event\":\"gone\",\"certainty\":\"certain\","
+                        "\"reason\":\"stopped: \\\"by hand\\\"\"}\n");
+    run("monitor", "forbidden");
+    assert_exit(21);
+    run("monitor", "db", "--timeout", "50ms");
+    assert_exit(124);
 }
 
 static void a_call_without_answer_ends_with_124(void **state)
@@ -337,7 +463,7 @@ static void a_call_without_answer_ends_with_124(void **state)
 static void wrong_usage_ends_with_2_and_says_what_is_right(void **state)
 {
     (void)state;
-    const char *const lines[][6] = {
+    const char *const lines[][7] = {
         {"envctl", NULL},
         {"envctl", "dance", NULL},
         {"envctl", "send", NULL},
@@ -360,6 +486,12 @@ static void wrong_usage_ends_with_2_and_says_what_is_right(void **state)
         {"envctl", "serve", "--echo", "--reply", "x", NULL},
         {"envctl", "serve", "--echo", "--exec", "x", NULL},
         {"envctl", "serve", "--echo", "--service", "a b", NULL},
+        {"envctl", "serve", "--echo", "--jobs", "0", NULL},
+        {"envctl", "send", "web", "x", "-f", "/dev/null", NULL},
+        {"envctl", "recv", "--format", "xml", NULL},
+        {"envctl", "monitor", NULL},
+        {"envctl", "monitor", ":db", NULL},
+        {"envctl", "monitor", "web", "--count", "x", NULL},
         {"envctl", "whoami", "really", NULL},
         {"envctl", "help", "dance", NULL},
     };
@@ -375,7 +507,7 @@ static void help_knows_every_verb(void **state)
     (void)state;
     run("help");
     assert_exit(0);
-    const char *const names[] = {"send", "call", "recv", "serve", "whoami", "clock", "help"};
+    const char *const names[] = {"send", "call", "recv", "serve", "monitor", "whoami", "clock", "help"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         run("help", names[i]);
         assert_exit(0);
@@ -415,6 +547,12 @@ int main(void)
         T(refusals_have_exit_codes_reasons_and_hints),
         T(a_body_above_the_limit_is_refused),
         T(an_unknown_outcome_says_how_to_send_again),
+        T(a_body_can_come_from_a_file),
+        T(serve_exec_answers_with_what_a_command_says),
+        T(serve_exec_is_binary_safe_and_bounded),
+        T(what_a_command_fails_on_comes_again_and_what_it_gives_up_does_not),
+        T(serve_exec_runs_as_many_commands_at_once_as_it_may),
+        T(monitor_says_what_went_and_how_sure_that_is),
         T(a_call_without_answer_ends_with_124),
         T(wrong_usage_ends_with_2_and_says_what_is_right),
         T(help_knows_every_verb),

@@ -381,6 +381,34 @@ static void services_come_and_go(void **state)
     assert_int_equal(env_register(env, ":db"), -EINVAL);
 }
 
+static void what_is_monitored_is_told_of_while_messages_wait(void **state)
+{
+    (void)state;
+    struct env_gone gone;
+    assert_int_equal(env_monitor(env, "forbidden"), RECEIPT_DENIED);
+    assert_int_equal(env_monitor(env, ":db"), -EINVAL);
+    assert_int_equal(env_monitor(env, "away"), 0);
+    assert_int_equal(env_wait_gone(env, 5000, &gone), 0);
+    assert_string_equal(gone.address, "away");
+    assert_true(gone.certain);
+    assert_int_equal(env_wait_gone(env, 0, &gone), -ETIMEDOUT);
+    assert_int_equal(env_monitor(env, "db"), 0);
+    struct env_outgoing out = text_to("db", "");
+    out.subject = "host.gone";
+    assert_int_equal(env_send(env, &out, NULL), 0);
+    out.priority = 1;
+    assert_int_equal(env_send(env, &out, NULL), 0);
+    out = text_to("web", "meanwhile");
+    assert_int_equal(env_send(env, &out, NULL), 0);
+    assert_received_and_acked(env, "meanwhile");
+    assert_int_equal(env_wait_gone(env, 5000, &gone), 0); // the last word
+    assert_string_equal(gone.address, "db");
+    assert_false(gone.certain);
+    assert_int_equal(env_wait_gone(env, 0, &gone), -ETIMEDOUT);
+    assert_int_equal(env_unmonitor(env, "db"), 0);
+    assert_int_equal(env_unmonitor(env, "db"), RECEIPT_INVALID);
+}
+
 static void the_clock_is_the_hosts(void **state)
 {
     (void)state;
@@ -395,6 +423,7 @@ static void a_lost_link_is_an_unknown_outcome_and_heals(void **state)
     assert_int_equal(env_register(env, "db"), 0);
     struct env_outgoing out = text_to("web", "lost");
     out.subject = "host.vanish";
+    out.expires_ms = env_now_ms(env) + 300;
     assert_int_equal(env_send(env, &out, NULL), RECEIPT_UNKNOWN_OUTCOME);
     out = text_to(":db", "back");
     int rc = RECEIPT_HOST_UNREACHABLE;
@@ -513,6 +542,7 @@ int main(void)
         T(a_late_reply_is_not_taken_for_another_calls),
         T(only_calls_can_be_answered),
         T(services_come_and_go),
+        T(what_is_monitored_is_told_of_while_messages_wait),
         T(the_clock_is_the_hosts),
         T(a_lost_link_is_an_unknown_outcome_and_heals),
         T(shutdown_ends_receiving_after_what_is_there),

@@ -148,6 +148,14 @@ static char *service_find(struct loop_host *h, const char *name)
     return NULL;
 }
 
+static void say_gone(struct loop_host *h, uint32_t tag, struct wire_view address,
+                     enum agent_certainty certainty)
+{
+    out_frame(h, &(struct agent_frame){.type = AGENT_GONE,
+                                       .tag = tag,
+                                       .gone = {address, certainty, view("stopped: \"by hand\"")}});
+}
+
 static void handle_send(struct loop_host *h, const struct agent_frame *f)
 {
     const struct envelope *e = &f->envelope;
@@ -170,6 +178,8 @@ static void handle_send(struct loop_host *h, const struct agent_frame *f)
     if (wire_view_equals(e->subject, "host.shutdown"))
         out_frame(
             h, &(struct agent_frame){.type = AGENT_SHUTDOWN, .shutdown = {1000, view("the test is over")}});
+    else if (wire_view_equals(e->subject, "host.gone"))
+        say_gone(h, 0, e->to, e->priority > 0 ? AGENT_GONE_UNKNOWN : AGENT_GONE_CERTAIN);
     else
         deliver(h, f);
 }
@@ -207,13 +217,23 @@ static void handle_service(struct loop_host *h, const struct agent_frame *f)
     out_frame(h, &result);
 }
 
+static void handle_monitor(struct loop_host *h, const struct agent_frame *f)
+{
+    struct agent_frame result = {.type = AGENT_RESULT, .tag = f->tag};
+    if (wire_view_equals(f->address, "forbidden"))
+        result.receipt.code = RECEIPT_DENIED;
+    out_frame(h, &result);
+    if (f->type == AGENT_MONITOR && wire_view_equals(f->address, "away"))
+        say_gone(h, f->tag, f->address, AGENT_GONE_CERTAIN);
+}
+
 static void handle(struct loop_host *h, const struct agent_frame *f)
 {
     switch (f->type) {
     case AGENT_HELLO:
         out_frame(h, &(struct agent_frame){.type = AGENT_HELLO_OK,
-                                           .hello_ok = {AGENT_VERSION, 0, view("acme"), view("web"), BODY_MAX,
-                                                        1700000000ull * 1000000000}});
+                                           .hello_ok = {AGENT_VERSION, AGENT_CAN_MONITOR, view("acme"),
+                                                        view("web"), BODY_MAX, 1700000000ull * 1000000000}});
         break;
     case AGENT_SEND:
         handle_send(h, f);
@@ -229,6 +249,10 @@ static void handle(struct loop_host *h, const struct agent_frame *f)
     case AGENT_REGISTER:
     case AGENT_UNREGISTER:
         handle_service(h, f);
+        break;
+    case AGENT_MONITOR:
+    case AGENT_UNMONITOR:
+        handle_monitor(h, f);
         break;
     case AGENT_CLOCK:
         out_frame(h, &(struct agent_frame){.type = AGENT_CLOCK_IS,

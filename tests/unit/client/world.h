@@ -6,10 +6,11 @@
 //   to "forbidden"                                          receipt denied, "rule 3"
 //   to "silent"                                             accepted, never delivered
 //   subject "host.vanish"                                   the link breaks, no receipt
-//   subject "host.shutdown"                                 accepted, then SHUTDOWN
-//   anything else                                           accepted and delivered here
+//   subject "host.gone"                                     accepted, then GONE of the receiver: unknown with
+//   a priority subject "host.shutdown"                                 accepted, then SHUTDOWN anything else
+//   accepted and delivered here
 //
-// REGISTER "taken" is denied.
+// REGISTER "taken" and MONITOR "forbidden" are denied; MONITOR "away" is told at once.
 #pragma once
 
 #include <stdbool.h>

@@ -105,7 +105,29 @@ int env_register(struct env *env, const char *service);
 int env_unregister(struct env *env, const char *service);
 // The host's clock: nanoseconds since 1970.
 int env_clock(struct env *env, uint64_t *ret_realtime_ns);
+// The same in milliseconds and without asking again: for expires_ms.
+uint64_t env_now_ms(const struct env *env);
 
-// For poll(): readable means that env_recv(env, 0, …) has something to look at. Call that once before the
-// first poll, and after each until it returns -ETIMEDOUT: messages may wait inside the library.
+// ---- monitors ----
+
+// A monitored environment has gone.
+struct env_gone {
+    char address[ADDRESS_CAP]; // as env_monitor() got it
+    bool certain;              // it ended; false: its host cannot be reached, or does not tell any more
+    char reason[256];          // for people
+};
+
+// From now on env_wait_gone() tells each time that the environment goes away, and at once if it is away. The
+// policy must let us send it messages with subject "monitor". Undone by env_close(). -EOPNOTSUPP: this host
+// is too old.
+int env_monitor(struct env *env, const char *address);
+int env_unmonitor(struct env *env, const char *address);
+// Waits until a monitored environment has gone, at most timeout_ms (negative: for ever, 0: only looks).
+// Messages that come meanwhile wait for env_recv(). 0, -ETIMEDOUT, or -ESHUTDOWN like env_recv(). What was
+// not asked for in time is told once: the last word about each environment.
+int env_wait_gone(struct env *env, int timeout_ms, struct env_gone *ret);
+
+// For poll(): readable means that env_recv(env, 0, …) or env_wait_gone(env, 0, …) has something to look at.
+// Call that once before the first poll, and after each until it returns -ETIMEDOUT: messages may wait inside
+// the library.
 int env_fd(const struct env *env);
