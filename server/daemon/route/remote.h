@@ -75,4 +75,6 @@ int router_deliver(struct router *r, const struct remote_arrival *a, router_rece
 // Messages that wait at an environment, or at the server of a service where the fewest do; 0 when there is
 // none.
 uint64_t router_depth(const struct router *r, const char *tenant, const char *name);
+// Whether its mail comes by a queue of its own.
+bool router_mailbox_is_queue(const struct router *r, const char *tenant, const char *name);
 uint64_t router_service_depth(const struct router *r, const char *tenant, const char *service);

@@ -172,6 +172,12 @@ uint64_t router_depth(const struct router *r, const char *tenant, const char *na
     return e ? depth_of(e) : 0;
 }
 
+bool router_mailbox_is_queue(const struct router *r, const char *tenant, const char *name)
+{
+    const struct environment *e = directory_find(&r->directory, tenant, name);
+    return e && e->queue;
+}
+
 uint64_t router_service_depth(const struct router *r, const char *tenant, const char *service)
 {
     const struct service *s = directory_find_service(&r->directory, tenant, service);

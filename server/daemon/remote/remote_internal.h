@@ -1,0 +1,84 @@
+// What the files of remote/ share.
+#pragma once
+
+#include <sys/queue.h>
+
+#include "common/siphash.h"
+#include "common/table.h"
+#include "remote/remote.h"
+
+#define INTAKE_PREFETCH_MAX 256
+#define QUEUE_NAME_CAP      (sizeof "mailbox." + AMQP_KEY_CAP)
+
+enum intake_kind { INTAKE_INBOX, INTAKE_MAILBOX, INTAKE_SERVICE };
+
+// The newest epoch that was seen of a host.
+struct host_epoch {
+    LIST_ENTRY(host_epoch) link;
+    uint64_t epoch;
+    char host[NAME_CAP];
+};
+
+// A queue that is consumed while its receivers run. What was stored while they already have much to do is
+// acknowledged later, so that the broker sends no more: its prefetch is the credit. When that takes too long,
+// or a mailbox is full, the queue is left alone for a while.
+struct intake {
+    struct table_node by_id, by_queue;
+    LIST_ENTRY(intake) link, in_holding; // in_holding: while a service's has n_held
+    struct remote *remote;
+    uint64_t id; // the broker's name for the consumer: new at each start of consuming, 0: not consumed
+    enum intake_kind kind;
+    bool paused;
+    uint64_t paused_ms, held_ms; // since when
+    uint32_t n_held, held_at;    // ring of handles: stored, and not yet acknowledged
+    uint64_t held[INTAKE_PREFETCH_MAX];
+    LIST_HEAD(, host_epoch) epochs;
+    char tenant[NAME_CAP], name[NAME_CAP];
+    char queue[QUEUE_NAME_CAP];
+};
+
+struct remote {
+    struct event_base *base;
+    struct router *router;
+    struct mediator *mediator;
+    struct broker *broker; // NULL: stopped
+    char host[NAME_CAP], user[NAME_CAP + sizeof AMQP_USER_HOST], inbox[QUEUE_NAME_CAP];
+    char broker_host[64];
+    struct amqp_self self;
+    struct siphash_key key;
+    struct table intakes_by_id, intakes_by_queue;
+    LIST_HEAD(, intake) intakes, services_holding;
+    uint64_t ids;
+    struct event *tick;
+    struct remote_stats stats;
+    struct amqp_outgoing outgoing; // too large for the stack
+    struct amqp_incoming incoming;
+};
+
+// outgoing.c: remote_ops.send.
+int remote_send(void *arg, const struct remote_message *m, remote_done_cb *done, void *done_arg);
+
+// topology.c: the other remote_ops, and what is wanted from the start.
+int topology_init(struct remote *r);
+void topology_environment_added(void *arg, const char *tenant, const char *name, bool queue);
+void topology_environment_removed(void *arg, const char *tenant, const char *name, bool queue);
+void topology_environment_running(void *arg, const char *tenant, const char *name, bool running);
+void topology_service_served(void *arg, const char *tenant, const char *service, bool served);
+
+// intake.c
+struct intake *intake_find(const struct remote *r, uint64_t id);
+struct intake *intake_find_queue(const struct remote *r, const char *queue);
+// Wants a consumer of that queue. NULL: no memory.
+struct intake *intake_start(struct remote *r, enum intake_kind kind, const char *tenant, const char *name,
+                            const char *queue);
+void intake_stop(struct intake *in);                    // and frees it; what is held is acknowledged
+void intake_stored(struct intake *in, uint64_t handle); // acknowledges now or later
+void intake_pause(struct intake *in);                   // a receiver is full
+void intake_forget_held(struct remote *r);              // the connection is gone, and its handles with it
+void intake_on_processed(void *arg, const char *tenant, const char *name); // remote_ops.mail_processed
+void intake_tick(struct remote *r, uint64_t now_ms);
+// False: that host has been heard of in a later life. What the broker delivers again proves nothing.
+bool intake_epoch_holds(struct intake *in, const char *host, uint64_t epoch, bool redelivered);
+
+// incoming.c
+void incoming_delivery(void *arg, const struct broker_delivery *d); // broker_cb.on_delivery
