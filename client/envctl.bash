@@ -29,6 +29,7 @@ _envctl_value() {
     case $1 in
     --program | --files | --socket | --kernel | --initrd | --output | -p | -o) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
     --format) mapfile -t COMPREPLY < <(compgen -W 'table json' -- "$2") ;;
+    --mailbox) mapfile -t COMPREPLY < <(compgen -W 'host queue' -- "$2") ;;
     --restart) mapfile -t COMPREPLY < <(compgen -W 'never on-failure always' -- "$2") ;;
     --kind) mapfile -t COMPREPLY < <(compgen -W "$([ "${COMP_WORDS[1]}" = create ] && echo cell linux || echo send call event)" -- "$2") ;;
     --sort) mapfile -t COMPREPLY < <(compgen -W 'cpu memory net disk messages name' -- "$2") ;;

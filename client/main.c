@@ -16,7 +16,7 @@ const struct verb verbs[] = {
      "       create TENANT/NAME [--kind linux] --image NAME|DIGEST [--vcpus N] [--disk SIZE]\n"
      "       [--volume NAME=SIZE]... [--cmdline WORDS] [--watchdog SECONDS] [OPTIONS]\n"
      "       options: [--memory SIZE] [--cpu-weight N] [--label KEY=VALUE]... [--limit NAME=NUMBER]...\n"
-     "       [--restart never|on-failure|always] [--start]",
+     "       [--restart never|on-failure|always] [--mailbox host|queue] [--start]",
      "make an environment", verb_create},
     {"start", "start TENANT/NAME...", "start environments", verb_start},
     {"stop", "stop TENANT/NAME... [--grace SECONDS]", "stop environments", verb_stop},

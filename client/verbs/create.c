@@ -9,7 +9,7 @@
 #include "verbs/verbs.h"
 
 struct create {
-    const char *kind, *program, *files, *memory, *cpu_weight, *restart;
+    const char *kind, *program, *files, *memory, *cpu_weight, *restart, *mailbox;
     const char *image, *vcpus, *disk, *cmdline, *watchdog;
     struct cli_list env, labels, volumes, limits;
     bool start, linux_kind;
@@ -157,6 +157,8 @@ static int fill_limits(struct cli *cli, const struct create *c, json_t *spec)
         json_object_set_new(spec, "cpu_weight", json_integer(weight));
     if (c->restart)
         json_object_set_new(spec, "restart", json_string(c->restart));
+    if (c->mailbox)
+        json_object_set_new(spec, "mailbox", json_string(c->mailbox));
     return 0;
 }
 
@@ -258,7 +260,8 @@ int verb_create(struct cli *cli, int argc, char **argv)
         {"program", 'p', CLI_STRING, &c.program}, {"files", 0, CLI_STRING, &c.files},
         {"memory", 'm', CLI_STRING, &c.memory},   {"cpu-weight", 0, CLI_STRING, &c.cpu_weight},
         {"env", 'e', CLI_LIST, &c.env},           {"label", 'l', CLI_LIST, &c.labels},
-        {"restart", 0, CLI_STRING, &c.restart},   {"start", 0, CLI_FLAG, &c.start},
+        {"restart", 0, CLI_STRING, &c.restart},   {"mailbox", 0, CLI_STRING, &c.mailbox},
+        {"start", 0, CLI_FLAG, &c.start},
     };
     int n, rest;
     int rc = cli_options(cli, options, sizeof options / sizeof options[0], argc, argv, &n, &rest);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/checked.h"
 #include "common/cleanup.h"
@@ -32,6 +33,11 @@ const char config_help[] =
     "  --image-mib-max N      largest image, disks too (default 16384)\n"
     "  --boot-timeout-ms N    for an environment's agent to say hello (default 30000)\n"
     "  --linux-boot-timeout-ms N  the same of kind linux (default 120000)\n"
+    "  --host-name NAME       of this host among others (default the machine's)\n"
+    "  --broker URL           amqp://HOST[:PORT][/VHOST], or amqps:// for TLS; its user is envd.HOST-NAME\n"
+    "  --broker-password-file FILE   the password; without it, the certificate says who this is\n"
+    "  --broker-ca FILE, --broker-cert FILE, --broker-key FILE   PEM, for TLS\n"
+    "  --broker-queues TYPE   auto (default), classic or quorum\n"
     "  --stop-environments    at SIGTERM end all environments; without it they go on running\n"
     "  --log-level LEVEL      error, warn, info (default) or debug\n"
     "  --version, --help\n";
@@ -125,6 +131,48 @@ static int set_kernel(struct config *c, const char *value, struct err *err)
     return set_path(c->kernel, value, "cell-kernel", err);
 }
 
+static int set_host_name(struct config *c, const char *value, struct err *err)
+{
+    if (!name_valid(value, strlen(value)))
+        return err_set(err, -EINVAL,
+                       "host-name: %s is none: lower-case letters, digits and hyphens, at most 63", value);
+    snprintf(c->host_name, sizeof c->host_name, "%s", value);
+    return 0;
+}
+
+static int set_broker(struct config *c, const char *value, struct err *err)
+{
+    return config_read_broker(value, &c->broker, err);
+}
+
+static int set_broker_password_file(struct config *c, const char *value, struct err *err)
+{
+    return set_path(c->broker.password_file, value, "broker-password-file", err);
+}
+
+static int set_broker_ca(struct config *c, const char *value, struct err *err)
+{
+    return set_path(c->broker.ca, value, "broker-ca", err);
+}
+
+static int set_broker_cert(struct config *c, const char *value, struct err *err)
+{
+    return set_path(c->broker.cert, value, "broker-cert", err);
+}
+
+static int set_broker_key(struct config *c, const char *value, struct err *err)
+{
+    return set_path(c->broker.key, value, "broker-key", err);
+}
+
+static int set_broker_queues(struct config *c, const char *value, struct err *err)
+{
+    if (strcmp(value, "auto") != 0 && strcmp(value, "classic") != 0 && strcmp(value, "quorum") != 0)
+        return err_set(err, -EINVAL, "broker-queues: must be auto, classic or quorum, not %s", value);
+    snprintf(c->broker.queues, sizeof c->broker.queues, "%s", value);
+    return 0;
+}
+
 // One setting: an option "--name" and a member "name" (with underscores) of the file.
 struct setting {
     const char *option, *member;
@@ -142,6 +190,13 @@ static const struct setting settings[] = {
     {.option = "network", .member = "network", .set = set_network},
     {.option = "admin-uid", .member = "admin_uid", .set = add_admin, .many = true},
     {.option = "log-level", .member = "log_level", .set = set_level},
+    {.option = "host-name", .member = "host_name", .set = set_host_name},
+    {.option = "broker", .member = "broker", .set = set_broker},
+    {.option = "broker-password-file", .member = "broker_password_file", .set = set_broker_password_file},
+    {.option = "broker-ca", .member = "broker_ca", .set = set_broker_ca},
+    {.option = "broker-cert", .member = "broker_cert", .set = set_broker_cert},
+    {.option = "broker-key", .member = "broker_key", .set = set_broker_key},
+    {.option = "broker-queues", .member = "broker_queues", .set = set_broker_queues},
     {.option = "log-kib",
      .member = "log_kib",
      .offset = offsetof(struct config, log_kib),
@@ -280,6 +335,33 @@ static int read_options(int argc, char **argv, struct config *c, bool files, str
     return CONFIG_RUN;
 }
 
+// The machine's name up to its first dot, if that can be one here.
+static void take_machine_name(struct config *c)
+{
+    char name[HOST_NAME_MAX + 1] = "";
+    if (gethostname(name, sizeof name - 1) < 0)
+        return;
+    name[strcspn(name, ".")] = '\0';
+    if (name_valid(name, strlen(name)))
+        memcpy(c->host_name, name, strlen(name) + 1);
+}
+
+static int check_broker(const struct config *c, struct err *err)
+{
+    const struct config_broker *b = &c->broker;
+    if (b->host[0] == '\0')
+        return 0;
+    if (c->host_name[0] == '\0')
+        return err_set(err, -EINVAL,
+                       "--host-name NAME is needed with --broker: the machine's name is not one");
+    if (b->password_file[0] == '\0' && b->cert[0] == '\0')
+        return err_set(err, -EINVAL,
+                       "--broker needs --broker-password-file, or --broker-cert and --broker-key");
+    if ((b->cert[0] == '\0') != (b->key[0] == '\0'))
+        return err_set(err, -EINVAL, "--broker-cert and --broker-key need each other");
+    return 0;
+}
+
 int config_read(int argc, char **argv, struct config *ret, struct err *err)
 {
     struct config c = {
@@ -292,6 +374,7 @@ int config_read(int argc, char **argv, struct config *ret, struct err *err)
         .kernel = ENVD_CELL_KERNEL,
     };
     set_network(&c, "10.77.0.0/16", NULL);
+    take_machine_name(&c);
     int rc = read_options(argc, argv, &c, true, err);
     if (rc == CONFIG_RUN)
         rc = read_options(argc, argv, &c, false, err);
@@ -301,6 +384,9 @@ int config_read(int argc, char **argv, struct config *ret, struct err *err)
         return err_set(err, -EINVAL, "--state DIR is needed; see --help");
     if (c.run[0] == '\0')
         return err_set(err, -EINVAL, "--run DIR is needed; see --help");
+    rc = check_broker(&c, err);
+    if (rc < 0)
+        return rc;
     *ret = c;
     return CONFIG_RUN;
 }

@@ -9,6 +9,7 @@
 #include "common/err.h"
 #include "common/log.h"
 #include "net/ipam.h"
+#include "proto/name.h"
 
 #define CONFIG_PATH_CAP   512
 #define CONFIG_ADMINS_MAX 32
@@ -30,6 +31,15 @@ struct config {
     uint32_t boot_timeout_ms; // for the agent's hello, in a cell
     uint32_t linux_boot_timeout_ms;
     bool stop_environments;   // at SIGTERM
+    char host_name[NAME_CAP]; // of this host among others; "" where the machine's is none
+    struct config_broker {
+        char host[CONFIG_PATH_CAP]; // "": there is no broker
+        uint16_t port;              // 0: the default
+        char vhost[CONFIG_PATH_CAP];
+        bool tls;
+        char queues[16]; // auto, classic or quorum
+        char password_file[CONFIG_PATH_CAP], ca[CONFIG_PATH_CAP], cert[CONFIG_PATH_CAP], key[CONFIG_PATH_CAP];
+    } broker;
     enum log_level log_level;
 };
 
@@ -38,5 +48,7 @@ enum config_outcome { CONFIG_RUN = 0, CONFIG_HELP = 1, CONFIG_VERSION = 2 };
 // Reads the command line and the file that it names; what the command line says wins. An enum config_outcome,
 // or -errno with a sentence that names the option, or the file and the member.
 int config_read(int argc, char **argv, struct config *ret, struct err *err);
+// The host and port of amqp[s]://HOST[:PORT][/VHOST]. 0 or -EINVAL; never a user, whose name is the host's.
+int config_read_broker(const char *url, struct config_broker *ret, struct err *err);
 // What --help prints.
 extern const char config_help[];

@@ -44,6 +44,18 @@ static struct env *env_add(struct manager *m, const char *tenant, const char *na
     return NULL;
 }
 
+// Only a document says how its mail comes.
+static void announce(const struct env *e)
+{
+    static const enum router_mailbox mailboxes[] = {
+        [ENV_MAILBOX_DEFAULT] = ROUTER_MAILBOX_DEFAULT,
+        [ENV_MAILBOX_HOST] = ROUTER_MAILBOX_HOST,
+        [ENV_MAILBOX_QUEUE] = ROUTER_MAILBOX_QUEUE,
+    };
+    if (e->doc)
+        router_environment_mailbox(e->manager->deps.router, e->tenant, e->name, mailboxes[e->spec.mailbox]);
+}
+
 static void take_environment(struct manager *m, const char *key, json_t *doc)
 {
     char tenant[NAME_CAP], name[NAME_CAP];
@@ -56,6 +68,7 @@ static void take_environment(struct manager *m, const char *key, json_t *doc)
         return;
     if (!env_take_document(e, doc))
         log_error(e->about, "the stored document is not usable: its tenant or its address is missing");
+    announce(e);
     reconcile_queue(e);
 }
 

@@ -215,6 +215,8 @@ int spec_expect_change(const struct env_spec *before, const struct env_spec *aft
 {
     if (before->kind != after->kind)
         return refuse_fixed("kind", "cannot change", why);
+    if (before->mailbox != after->mailbox)
+        return refuse_fixed("mailbox", "cannot change: mail may be on its way through it", why);
     if (before->kind != ENV_KIND_LINUX)
         return 0;
     if (strcmp(before->image, after->image) != 0)

@@ -26,6 +26,8 @@
 static const char *const kind_names[ENV_KIND_COUNT] = {[ENV_KIND_CELL] = "cell", [ENV_KIND_LINUX] = "linux"};
 static const char *const restart_names[] = {
     [ENV_RESTART_NEVER] = "never", [ENV_RESTART_ON_FAILURE] = "on-failure", [ENV_RESTART_ALWAYS] = "always"};
+static const char *const mailbox_names[] = {
+    [ENV_MAILBOX_DEFAULT] = "", [ENV_MAILBOX_HOST] = "host", [ENV_MAILBOX_QUEUE] = "queue"};
 
 const char *env_kind_name(enum env_kind kind)
 {
@@ -66,6 +68,13 @@ static const char *check_restart(const char *key, const char *text, size_t len)
     return find_word(restart_names, ARRAY_LEN(restart_names), text) >= 0
                ? NULL
                : "must be never, on-failure or always";
+}
+
+static const char *check_mailbox(const char *key, const char *text, size_t len)
+{
+    (void)key;
+    (void)len;
+    return find_word(mailbox_names, ARRAY_LEN(mailbox_names), text) > 0 ? NULL : "must be host or queue";
 }
 
 static const char *check_variable(const char *key, const char *text, size_t len)
@@ -142,6 +151,7 @@ const struct json_field spec_fields[SPEC_N_FIELDS] = {
     INTEGER("memory_mib", VMCTL_MEMORY_MIN_MIB, VMCTL_LINUX_MEMORY_MAX_MIB),
     INTEGER("cpu_weight", 1, 10000),
     {.name = "restart", .kind = JSON_FIELD_STRING, .min = 1, .max = 16, .check = check_restart},
+    {.name = "mailbox", .kind = JSON_FIELD_STRING, .min = 1, .max = 16, .check = check_mailbox},
     {.name = "run", .kind = JSON_FIELD_BOOLEAN},
     DIGEST("image"),
     INTEGER("vcpus", 1, VMCTL_VCPUS_MAX),
@@ -260,6 +270,7 @@ void doc_read_spec(const json_t *environment, struct env_spec *ret)
 {
     const json_t *spec = json_object_get(environment, "spec");
     enum env_kind kind = kind_of(spec);
+    int mailbox = find_word(mailbox_names, ARRAY_LEN(mailbox_names), json_get_string(spec, "mailbox", ""));
     int restart = find_word(restart_names, ARRAY_LEN(restart_names), json_get_string(spec, "restart", ""));
     *ret = (struct env_spec){
         .kind = kind,
@@ -271,6 +282,7 @@ void doc_read_spec(const json_t *environment, struct env_spec *ret)
         .memory_mib = (uint32_t)json_get_integer(spec, "memory_mib", memory_of[kind].default_mib),
         .cpu_weight = (uint32_t)json_get_integer(spec, "cpu_weight", CPU_WEIGHT_DEFAULT),
         .restart = restart < 0 ? ENV_RESTART_NEVER : (enum env_restart)restart,
+        .mailbox = mailbox < 0 ? ENV_MAILBOX_DEFAULT : (enum env_mailbox)mailbox,
         .run = json_get_boolean(spec, "run", false),
     };
     read_limits(spec, ret);

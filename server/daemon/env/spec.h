@@ -11,6 +11,7 @@
 #define SPEC_VOLUMES_MAX (VMCTL_DISKS_MAX - 1) // beside the root disk
 
 enum env_kind { ENV_KIND_CELL, ENV_KIND_LINUX, ENV_KIND_COUNT };
+enum env_mailbox { ENV_MAILBOX_DEFAULT, ENV_MAILBOX_HOST, ENV_MAILBOX_QUEUE };
 enum env_restart { ENV_RESTART_NEVER, ENV_RESTART_ON_FAILURE, ENV_RESTART_ALWAYS };
 
 struct env_volume {
@@ -24,6 +25,7 @@ struct env_spec {
     uint32_t memory_mib;
     uint32_t cpu_weight;
     enum env_restart restart;
+    enum env_mailbox mailbox; // DEFAULT: QUEUE where there is a broker
     bool run;
     uint64_t net_packets_per_s, net_bits_per_s; // each way; 0: unlimited
     // Of a cell.
@@ -44,7 +46,7 @@ struct env_spec {
 };
 
 // Every member of every kind, for json_check(); which of them a kind has is spec_check()'s.
-#define SPEC_N_FIELDS 17
+#define SPEC_N_FIELDS 18
 extern const struct json_field spec_fields[SPEC_N_FIELDS];
 
 // The spec (checked against spec_fields) against what its kind has: 0, or -EINVAL and *fault filled, pointer

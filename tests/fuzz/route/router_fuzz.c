@@ -72,7 +72,7 @@ static void on_removed(void *arg)
     side->n_held = 0;
 }
 
-static const struct endpoint_cb callbacks = {on_mail, on_removed};
+static const struct endpoint_cb callbacks = {.on_mail = on_mail, .on_removed = on_removed};
 static const struct router_ops ops = {.realtime_ms = realtime_ms, .monotonic_ns = monotonic_ns};
 
 static void set_policy(struct fuzz *f, unsigned which)

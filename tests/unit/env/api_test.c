@@ -216,6 +216,20 @@ static void an_environment_shows_defaults_and_address(void **state)
     assert_string_equal(text_at("spec.restart"), "never");
 }
 
+static void the_class_of_a_mailbox_is_host_or_queue_and_stays(void **state)
+{
+    static const char env[] = "/v1/tenants/acme/environments/web";
+    struct daemon *d = *state;
+    make_tenant(d, "acme");
+    make_environment(d, "acme", "web");
+    assert_int_equal(call(d, "PATCH", env, "If-Match: *\r\n", "{\"spec\":{\"mailbox\":\"box\"}}")->status,
+                     422);
+    assert_string_equal(text_at("code"), "invalid-member");
+    assert_int_equal(call(d, "PATCH", env, "If-Match: *\r\n", "{\"spec\":{\"mailbox\":\"queue\"}}")->status,
+                     422);
+    assert_string_equal(text_at("code"), "fixed-member");
+}
+
 static void nothing_inner_is_shown(void **state)
 {
     struct daemon *d = *state;
@@ -458,6 +472,7 @@ int main(void)
         TEST(a_new_object_has_revision_and_etag),
         TEST(a_change_with_the_seen_revision_is_made_once),
         TEST(an_environment_shows_defaults_and_address),
+        TEST(the_class_of_a_mailbox_is_host_or_queue_and_stays),
         TEST(nothing_inner_is_shown),
         TEST(without_envpriv_a_start_is_refused_and_nothing_changed),
         TEST(a_list_comes_in_pages),

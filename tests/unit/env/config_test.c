@@ -9,7 +9,7 @@
 
 #include "config.h"
 
-#define ARGS_MAX 16
+#define ARGS_MAX 24
 
 static int read_args(struct config *c, struct err *err, const char *const *args)
 {
@@ -87,6 +87,52 @@ static void every_option_is_read(void **state)
     assert_int_equal(c.admins[1], 8);
     assert_int_equal(c.log_kib, 64);
     assert_true(c.stop_environments);
+}
+
+static void a_broker_is_a_url_without_a_user(void **state)
+{
+    (void)state;
+    struct config c;
+    struct err err;
+    assert_int_equal(READ(&c, &err, NEEDED, "--host-name", "h1", "--broker", "amqps://mq.example:5671/envd",
+                          "--broker-password-file", "/p"),
+                     CONFIG_RUN);
+    assert_string_equal(c.broker.host, "mq.example");
+    assert_int_equal(c.broker.port, 5671);
+    assert_string_equal(c.broker.vhost, "envd");
+    assert_true(c.broker.tls);
+    assert_int_equal(READ(&c, &err, NEEDED, "--host-name", "h1", "--broker", "amqp://[::1]:5000",
+                          "--broker-password-file", "/p"),
+                     CONFIG_RUN);
+    assert_string_equal(c.broker.host, "::1");
+    assert_int_equal(c.broker.port, 5000);
+    static const char *const wrong[] = {"",
+                                        "mq.example",
+                                        "http://mq",
+                                        "amqp://",
+                                        "amqp://:1",
+                                        "amqp://mq:",
+                                        "amqp://mq:0",
+                                        "amqp://mq:65536",
+                                        "amqp://[::1",
+                                        "amqp://mq:1x",
+                                        "amqp://me:pw@mq/x",
+                                        "amqp://[]:1"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        assert_int_equal(READ(&c, &err, NEEDED, "--broker", wrong[i]), -EINVAL);
+}
+
+static void a_broker_needs_something_to_show_who_this_is(void **state)
+{
+    (void)state;
+    struct config c;
+    struct err err;
+    assert_int_equal(READ(&c, &err, NEEDED, "--host-name", "h1", "--broker", "amqp://mq"), -EINVAL);
+    assert_non_null(strstr(err.text, "--broker-password-file"));
+    assert_int_equal(
+        READ(&c, &err, NEEDED, "--host-name", "h1", "--broker", "amqps://mq", "--broker-cert", "/c"),
+        -EINVAL);
+    assert_int_equal(READ(&c, &err, NEEDED, "--host-name", "No Name"), -EINVAL);
 }
 
 static void root_is_not_a_user_to_become(void **state)
@@ -191,6 +237,8 @@ int main(void)
         cmocka_unit_test(the_two_folders_are_enough),
         cmocka_unit_test(a_missing_folder_is_named),
         cmocka_unit_test(every_option_is_read),
+        cmocka_unit_test(a_broker_is_a_url_without_a_user),
+        cmocka_unit_test(a_broker_needs_something_to_show_who_this_is),
         cmocka_unit_test(root_is_not_a_user_to_become),
         cmocka_unit_test(an_unknown_user_is_named),
         cmocka_unit_test(an_unknown_option_is_named),

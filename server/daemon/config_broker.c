@@ -1,0 +1,60 @@
+// Owns the broker's URL. Called by config.c.
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config.h"
+
+static int refuse(const char *url, struct err *err)
+{
+    return err_set(err, -EINVAL,
+                   "broker: %s: must be amqp://HOST[:PORT][/VHOST] or amqps://..., without user and password",
+                   url);
+}
+
+static bool copy(char *out, size_t cap, const char *from, size_t len)
+{
+    if (len == 0 || len >= cap)
+        return false;
+    memcpy(out, from, len);
+    out[len] = '\0';
+    return true;
+}
+
+static bool read_port(const char *text, size_t len, uint16_t *ret)
+{
+    char digits[6];
+    if (!copy(digits, sizeof digits, text, len) || strspn(digits, "0123456789") != len)
+        return false;
+    unsigned long port = strtoul(digits, NULL, 10);
+    if (port == 0 || port > UINT16_MAX)
+        return false;
+    *ret = (uint16_t)port;
+    return true;
+}
+
+int config_read_broker(const char *url, struct config_broker *ret, struct err *err)
+{
+    struct config_broker b = *ret;
+    b.tls = strncmp(url, "amqps://", 8) == 0;
+    if (!b.tls && strncmp(url, "amqp://", 7) != 0)
+        return refuse(url, err);
+    const char *host = url + (b.tls ? 8 : 7);
+    size_t authority = strcspn(host, "/");
+    const char *vhost = host[authority] == '/' ? host + authority + 1 : "";
+    // An IPv6 address is in brackets, so that its colons are not the port's.
+    bool bracketed = host[0] == '[';
+    size_t len = bracketed ? strcspn(host, "]") : strcspn(host, ":/");
+    const char *after = host + len + (bracketed && host[len] == ']');
+    b.port = 0;
+    if (memchr(host, '@', authority) || strlen(vhost) >= sizeof b.vhost ||
+        !copy(b.host, sizeof b.host, host + bracketed, len - bracketed))
+        return refuse(url, err);
+    if (*after == ':' ? !read_port(after + 1, (size_t)(host + authority - after - 1), &b.port)
+                      : after != host + authority)
+        return refuse(url, err);
+    snprintf(b.vhost, sizeof b.vhost, "%s", vhost);
+    *ret = b;
+    return 0;
+}
