@@ -16,6 +16,7 @@
 #include "common/log.h"
 #include "config.h"
 #include "privilege.h"
+#include "remote/remote.h"
 #include "state_folder.h"
 
 #define STOP_ALL_MS    20000
@@ -33,6 +34,8 @@ struct daemon {
     struct images *images;
     struct mediator *mediator;
     struct router *router;
+    char broker_password[256];
+    struct remote *remote; // NULL: there is no broker
     struct manager *manager;
     struct api *api;
     struct http_server *http;
@@ -49,6 +52,20 @@ static int open_kernel(struct daemon *d, struct err *err)
     return d->kernel_fd < 0
                ? err_errno(err, -errno, "open the cell kernel %s (see --cell-kernel)", d->config.kernel)
                : 0;
+}
+
+// Likewise: only root may need to read it.
+static int read_broker_password(struct daemon *d, struct err *err)
+{
+    const char *path = d->config.broker.password_file;
+    if (path[0] == '\0')
+        return 0;
+    ssize_t n = io_read_file(path, d->broker_password, sizeof d->broker_password - 1);
+    if (n < 0)
+        return err_errno(err, (int)n, "read the broker's password from %s", path);
+    d->broker_password[n] = '\0';
+    d->broker_password[strcspn(d->broker_password, "\r\n")] = '\0';
+    return 0;
 }
 
 // Every environment costs three descriptors, every client one.
@@ -146,6 +163,38 @@ static int make_router(struct daemon *d, struct err *err)
     return d->router ? 0 : err_set(err, -ENOMEM, "no memory for the router");
 }
 
+static enum broker_queue_type queue_type(const char *name)
+{
+    return strcmp(name, "classic") == 0  ? BROKER_QUEUE_CLASSIC
+           : strcmp(name, "quorum") == 0 ? BROKER_QUEUE_QUORUM
+                                         : BROKER_QUEUE_AUTO;
+}
+
+// Before the manager tells of environments.
+static int link_hosts(struct daemon *d, struct err *err)
+{
+    const struct config *c = &d->config;
+    char user[NAME_CAP + sizeof AMQP_USER_HOST];
+    struct remote_config config = {.host = c->host_name};
+    if (c->broker.host[0] == '\0')
+        return 0;
+    snprintf(user, sizeof user, AMQP_USER_HOST "%s", c->host_name);
+    const struct broker_config broker = {.host = c->broker.host,
+                                         .port = c->broker.port,
+                                         .vhost = c->broker.vhost[0] ? c->broker.vhost : NULL,
+                                         .user = user,
+                                         .password = d->broker_password[0] ? d->broker_password : NULL,
+                                         .tls = c->broker.tls,
+                                         .ca = c->broker.ca[0] ? c->broker.ca : NULL,
+                                         .cert = c->broker.cert[0] ? c->broker.cert : NULL,
+                                         .key = c->broker.key[0] ? c->broker.key : NULL,
+                                         .name = user,
+                                         .queue_type = queue_type(c->broker.queues)};
+    config.broker = &broker;
+    int rc = remote_epoch(c->state, io_realtime_ms(), &config.epoch, err);
+    return rc < 0 ? rc : remote_new(d->base, &config, d->router, d->mediator, &d->remote, err);
+}
+
 static int start_manager(struct daemon *d, struct err *err)
 {
     const struct config *c = &d->config;
@@ -176,6 +225,7 @@ static int start_api(struct daemon *d, struct err *err)
                             .images = d->images,
                             .router = d->router,
                             .mediator = d->mediator,
+                            .remote = d->remote,
                             .pool = c->pool,
                             .network = c->network,
                             .log_folder = d->log_folder,
@@ -232,6 +282,7 @@ static int catch_signals(struct daemon *d, struct err *err)
 // Parts let go of each other before the store ends, whose last callbacks still find them.
 static void shut_down(struct daemon *d)
 {
+    remote_stop(d->remote); // senders hear what became of their messages while they are there
     if (d->http)
         http_server_free(d->http);
     if (d->api)
@@ -247,6 +298,7 @@ static void shut_down(struct daemon *d)
     mutator_free(d->mutator);
     if (d->router)
         router_free(d->router);
+    remote_free(d->remote);
     mediator_free(d->mediator);
     if (d->on_term)
         event_free(d->on_term);
@@ -263,8 +315,9 @@ static void shut_down(struct daemon *d)
 static int run(struct daemon *d, struct err *err)
 {
     static int (*const steps[])(struct daemon * d, struct err * err) = {
-        open_kernel, raise_limits, make_state,    drop_root, lock_state,  make_loop,     open_store,
-        open_images, make_router,  start_manager, start_api, listen_http, catch_signals,
+        open_kernel, read_broker_password, raise_limits,  make_state,  drop_root,  lock_state,
+        make_loop,   open_store,           open_images,   make_router, link_hosts, start_manager,
+        start_api,   listen_http,          catch_signals,
     };
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
         int rc = steps[i](d, err);

@@ -17,6 +17,7 @@ struct api_deps {
     struct images *images;
     struct router *router;
     struct mediator *mediator;
+    struct remote *remote; // NULL: there is no broker
     struct ipam_pool pool;
     const char *network; // the pool as text
     const char *log_folder;

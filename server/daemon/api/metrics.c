@@ -6,6 +6,7 @@
 #include "api/internal.h"
 #include "common/cleanup.h"
 #include "env/stats.h"
+#include "remote/remote.h"
 
 static void environments(FILE *out, const struct api *api)
 {
@@ -46,6 +47,62 @@ static void messages(FILE *out, const struct api *api)
     gauge(out, "envd_mailbox_messages", "Messages in mailboxes.", s.depth);
     gauge(out, "envd_mailbox_bytes", "Bytes in mailboxes.", s.depth_bytes);
     gauge(out, "envd_calls_waiting", "Calls that wait for their reply.", s.calls_waiting);
+}
+
+static void link_state(FILE *out, const struct broker_stats *s)
+{
+    fprintf(out,
+            "# TYPE envd_broker_state stateset\n# HELP envd_broker_state The link to the message broker.\n");
+    for (int i = 0; i < BROKER_STATE_COUNT; i++)
+        fprintf(out, "envd_broker_state{envd_broker_state=\"%s\"} %d\n",
+                broker_state_name((enum broker_state)i), s->state == (enum broker_state)i);
+    counter(out, "envd_broker_connects", "Connections that were made, both of a link.", s->connects);
+    counter(out, "envd_broker_published", "Messages that were sent to it.", s->published);
+    counter(out, "envd_broker_confirmed", "Of these, stored.", s->confirmed);
+    counter(out, "envd_broker_returned", "Nobody was there.", s->returned);
+    counter(out, "envd_broker_nacked", "A queue was full.", s->nacked);
+    counter(out, "envd_broker_unknown", "Sent, and not confirmed in time.", s->unknown);
+    counter(out, "envd_broker_not_sent", "Not sent in time.", s->not_sent);
+    counter(out, "envd_broker_republished", "Sent again after a connection was lost.", s->republished);
+    gauge(out, "envd_broker_unconfirmed", "Sent and not confirmed yet.", s->unconfirmed);
+    gauge(out, "envd_broker_waiting", "To be sent.", s->waiting);
+    counter(out, "envd_broker_blocked_milliseconds", "While its alarms stopped publishers.", s->blocked_ms);
+    gauge(out, "envd_broker_wanted_missing", "Queues, bindings and the like that are not there yet.",
+          s->wanted_missing);
+}
+
+static void remote_messages(FILE *out, const struct remote_stats *s, const struct router_stats *r)
+{
+    fprintf(out, "# TYPE envd_arrivals counter\n# HELP envd_arrivals Messages from the broker by what was "
+                 "decided.\n");
+    fprintf(out, "envd_arrivals_total{code=\"%s\"} %llu\n", receipt_code_name(RECEIPT_ACCEPTED),
+            (unsigned long long)r->arrived);
+    for (int i = RECEIPT_ACCEPTED + 1; i < RECEIPT_CODE_COUNT; i++)
+        fprintf(out, "envd_arrivals_total{code=\"%s\"} %llu\n", receipt_code_name((enum receipt_code)i),
+                (unsigned long long)r->arrived_refused[i]);
+    fprintf(out,
+            "# TYPE envd_arrivals_unread counter\n# HELP envd_arrivals_unread Messages from the broker that "
+            "were refused unread.\n");
+    for (int i = AMQP_GOOD + 1; i < AMQP_FAULT_COUNT; i++)
+        fprintf(out, "envd_arrivals_unread_total{reason=\"%s\"} %llu\n", amqp_fault_name((enum amqp_fault)i),
+                (unsigned long long)s->malformed[i]);
+    fprintf(out, "envd_arrivals_unread_total{reason=\"stale\"} %llu\n", (unsigned long long)s->stale);
+    counter(out, "envd_arrivals_put_back", "Left at the broker for want of room.", s->put_back);
+    gauge(out, "envd_broker_consumers", "Queues that are consumed.", s->consumers);
+    gauge(out, "envd_broker_held", "Stored, and not acknowledged until there is room for more.", s->held);
+    gauge(out, "envd_broker_paused", "Queues that are left alone until there is room.", s->paused);
+}
+
+static void link_to_hosts(FILE *out, const struct api *api)
+{
+    struct remote_stats s;
+    struct router_stats r;
+    if (!api->deps.remote)
+        return;
+    remote_get_stats(api->deps.remote, &s);
+    router_get_stats(api->deps.router, &r);
+    link_state(out, &s.broker);
+    remote_messages(out, &s, &r);
 }
 
 // Sums over all environments: one series each, however many environments there are.
@@ -101,6 +158,7 @@ void handle_metrics(void *arg, struct http_request *req)
     }
     environments(out, api);
     messages(out, api);
+    link_to_hosts(out, api);
     guests(out, api);
     api_requests(out, api);
     mediator_stats(api->deps.mediator, &m);

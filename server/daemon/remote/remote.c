@@ -27,10 +27,10 @@ static void describe_link(void *arg, char *out, size_t cap)
 
 static const struct remote_ops ops = {
     .send = remote_send,
-    .environment_added = topology_environment_added,
-    .environment_removed = topology_environment_removed,
-    .environment_running = topology_environment_running,
-    .service_served = topology_service_served,
+    .environment_added = remote_topology_environment_added,
+    .environment_removed = remote_topology_environment_removed,
+    .environment_running = remote_topology_environment_running,
+    .service_served = remote_topology_service_served,
     .mail_processed = intake_on_processed,
     .describe_link = describe_link,
 };
@@ -67,7 +67,7 @@ static int init(struct remote *r, const struct remote_config *config, struct err
     int rc = broker_new(r->base, config->broker, &cb, r, &r->broker, err);
     if (rc < 0)
         return rc;
-    return topology_init(r) < 0 ? err_set(err, -ENOMEM, "no memory for the link to the broker") : 0;
+    return remote_topology_init(r) < 0 ? err_set(err, -ENOMEM, "no memory for the link to the broker") : 0;
 }
 
 int remote_new(struct event_base *base, const struct remote_config *config, struct router *router,

@@ -59,11 +59,11 @@ struct remote {
 int remote_send(void *arg, const struct remote_message *m, remote_done_cb *done, void *done_arg);
 
 // topology.c: the other remote_ops, and what is wanted from the start.
-int topology_init(struct remote *r);
-void topology_environment_added(void *arg, const char *tenant, const char *name, bool queue);
-void topology_environment_removed(void *arg, const char *tenant, const char *name, bool queue);
-void topology_environment_running(void *arg, const char *tenant, const char *name, bool running);
-void topology_service_served(void *arg, const char *tenant, const char *service, bool served);
+int remote_topology_init(struct remote *r);
+void remote_topology_environment_added(void *arg, const char *tenant, const char *name, bool queue);
+void remote_topology_environment_removed(void *arg, const char *tenant, const char *name, bool queue);
+void remote_topology_environment_running(void *arg, const char *tenant, const char *name, bool running);
+void remote_topology_service_served(void *arg, const char *tenant, const char *service, bool served);
 
 // intake.c
 struct intake *intake_find(const struct remote *r, uint64_t id);

@@ -60,7 +60,7 @@ static int want_inbox(struct remote *r)
     return rc == 0 && !intake_start(r, INTAKE_INBOX, "", "", r->inbox) ? -1 : rc;
 }
 
-int topology_init(struct remote *r)
+int remote_topology_init(struct remote *r)
 {
     const struct broker_binding dead = {AMQP_EXCHANGE_DEAD, ""};
     const struct broker_queue q = {.name = AMQP_QUEUE_DEAD,
@@ -78,7 +78,7 @@ int topology_init(struct remote *r)
     return rc == 0 ? want_inbox(r) : rc;
 }
 
-void topology_environment_added(void *arg, const char *tenant, const char *name, bool queue)
+void remote_topology_environment_added(void *arg, const char *tenant, const char *name, bool queue)
 {
     struct remote *r = arg;
     char key[AMQP_KEY_CAP], own[QUEUE_NAME_CAP];
@@ -99,7 +99,7 @@ static void stop_intake(struct remote *r, const char *queue)
         intake_stop(in);
 }
 
-void topology_environment_removed(void *arg, const char *tenant, const char *name, bool queue)
+void remote_topology_environment_removed(void *arg, const char *tenant, const char *name, bool queue)
 {
     struct remote *r = arg;
     char key[AMQP_KEY_CAP], own[QUEUE_NAME_CAP];
@@ -115,7 +115,7 @@ void topology_environment_removed(void *arg, const char *tenant, const char *nam
     }
 }
 
-void topology_environment_running(void *arg, const char *tenant, const char *name, bool running)
+void remote_topology_environment_running(void *arg, const char *tenant, const char *name, bool running)
 {
     struct remote *r = arg;
     char own[QUEUE_NAME_CAP];
@@ -130,7 +130,7 @@ void topology_environment_running(void *arg, const char *tenant, const char *nam
 
 // A service's queue stays when the last server here goes: others may serve it, and what was accepted waits
 // for who will.
-void topology_service_served(void *arg, const char *tenant, const char *service, bool served)
+void remote_topology_service_served(void *arg, const char *tenant, const char *service, bool served)
 {
     struct remote *r = arg;
     char key[AMQP_KEY_CAP], queue[QUEUE_NAME_CAP];
