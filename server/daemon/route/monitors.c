@@ -285,5 +285,11 @@ void router_environment_went(struct router *r, const char *tenant, const char *n
 
 void monitors_environment_removed(struct router *r, struct environment *e)
 {
-    router_environment_went(r, e->tenant, e->name, AGENT_GONE_CERTAIN, "it was deleted");
+    char reason[MONITORS_REASON_CAP];
+    bool known = r->ops->away && r->ops->away(r->ops_arg, e->tenant, e->name, reason, sizeof reason);
+    struct watcher *own = find_watcher(r, e);
+    if (!known) // else its end was told
+        router_environment_went(r, e->tenant, e->name, AGENT_GONE_CERTAIN, "it was deleted");
+    else if (own)
+        drop_all(r, own);
 }
