@@ -27,7 +27,7 @@ _envctl_options() {
 # Completes the value of the option before the cursor. False when that is no option with a value.
 _envctl_value() {
     case $1 in
-    --program | --files | --socket | --kernel | --initrd | --output | -p | -o) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
+    --program | --file | --files | --socket | --kernel | --initrd | --output | -p | -o) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
     --format) mapfile -t COMPREPLY < <(compgen -W 'table json' -- "$2") ;;
     --mailbox) mapfile -t COMPREPLY < <(compgen -W 'host queue' -- "$2") ;;
     --restart) mapfile -t COMPREPLY < <(compgen -W 'never on-failure always' -- "$2") ;;
@@ -37,7 +37,7 @@ _envctl_value() {
     --type) mapfile -t COMPREPLY < <(compgen -W 'linux kernel initrd disk static-elf cpio-newc' -- "$2") ;;
     --kernel-from | --image | -i) mapfile -t COMPREPLY < <(compgen -W "$(_envctl_images)" -- "$2") ;;
     --size | --cmdline | --name | --max-size | --max-files | --older-than) COMPREPLY=() ;;
-    --timeout | --memory | --cpu-weight | --env | --label | --selector | --tail | --grace | --since | --content-type | \
+    --timeout | --memory | --cpu-weight | --env | --label | --selector | --tail | --grace | --since | --content-type | --header | --id | --priority | --expires | \
         --max-environments | --max-memory | --max-vcpus | --max-disk | --vcpus | --disk | --volume | --watchdog | --interval | --user | --cwd | --detach-key | -m | -e | -l | -n) COMPREPLY=() ;;
     *) return 1 ;;
     esac

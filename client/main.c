@@ -38,10 +38,14 @@ const struct verb verbs[] = {
      "copy files into or out of a Linux environment", verb_cp},
     {"console", "console TENANT/NAME [--detach-key KEY]", "attach to a Linux environment's console",
      verb_console},
-    {"send", "send TENANT/NAME SUBJECT [BODY | -] [--content-type TYPE]", "send a message as the operator",
-     verb_send},
-    {"call", "call TENANT/NAME SUBJECT [BODY | -] [--content-type TYPE]", "send a call, print its reply",
-     verb_call},
+    {"send",
+     "send TENANT/NAME SUBJECT [BODY | - | --file FILE] [--content-type TYPE] [--header NAME=VALUE]... "
+     "[--priority N] [--expires TIME] [--id ID]",
+     "send a message as the operator", verb_send},
+    {"call",
+     "call TENANT/NAME SUBJECT [BODY | - | --file FILE] [--content-type TYPE] [--header NAME=VALUE]... "
+     "[--priority N] [--id ID]",
+     "send a call, print its reply", verb_call},
     {"policy", "policy show | policy set FILE", "show or replace the policy", verb_policy},
     {"explain", "explain FROM TO SUBJECT [--kind send|call|event] | explain MESSAGE-ID",
      "say what the policy decides, and why", verb_explain},

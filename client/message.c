@@ -16,17 +16,32 @@
 #include "proto/envelope.h"
 #include "proto/receipt.h"
 
-// All of standard input. 0 or an exit code.
-static int read_stdin(struct cli *cli, char **ret_data, size_t *ret_len)
+#define EXPIRES_MS_MAX 600000u // what the API takes
+
+struct message_options {
+    const char *content_type, *file, *id, *priority, *expires;
+    struct cli_list headers;
+};
+
+// All of a file, "-" is standard input. 0 or an exit code.
+static int read_file(struct cli *cli, const char *path, char **ret_data, size_t *ret_len)
 {
+    bool is_stdin = strcmp(path, "-") == 0;
+    FILE *f = is_stdin ? stdin : fopen(path, "rb");
+    if (!f)
+        return cli_fail(cli, CLI_ERROR, "open %s: %s", path, strerror(errno));
     char *data = malloc(ENVELOPE_BODY_MAX + 1);
-    if (!data)
-        return cli_fail(cli, CLI_ERROR, "no memory for the body");
-    size_t len = fread(data, 1, ENVELOPE_BODY_MAX + 1, stdin);
-    if (ferror(stdin) || len > ENVELOPE_BODY_MAX) {
+    size_t len = data ? fread(data, 1, ENVELOPE_BODY_MAX + 1, f) : 0;
+    int rc = !data       ? cli_fail(cli, CLI_ERROR, "no memory for the body")
+             : ferror(f) ? cli_fail(cli, CLI_ERROR, "read %s: %s", path, strerror(errno))
+             : len > ENVELOPE_BODY_MAX
+                 ? cli_fail(cli, CLI_ERROR, "the body is over %u MiB", ENVELOPE_BODY_MAX >> 20)
+                 : 0;
+    if (!is_stdin)
+        fclose(f);
+    if (rc != 0) {
         free(data);
-        return ferror(stdin) ? cli_fail(cli, CLI_ERROR, "read the body: %s", strerror(errno))
-                             : cli_fail(cli, CLI_ERROR, "the body is over %u MiB", ENVELOPE_BODY_MAX >> 20);
+        return rc;
     }
     *ret_data = data;
     *ret_len = len;
@@ -111,14 +126,16 @@ static int show_receipt(struct cli *cli, const char *to, bool is_call, const jso
     return 0;
 }
 
-static int fill_body(struct cli *cli, json_t *request, const char *arg)
+static int fill_body(struct cli *cli, json_t *request, const char *arg, const char *file)
 {
-    if (arg && strcmp(arg, "-") != 0 && json_object_set_new(request, "body", json_string(arg)) == 0)
+    if (!file && arg && strcmp(arg, "-") == 0)
+        file = arg;
+    if (!file && arg && json_object_set_new(request, "body", json_string(arg)) == 0)
         return 0;
     char *data = NULL;
     size_t len = 0;
-    if (arg && strcmp(arg, "-") == 0) {
-        int rc = read_stdin(cli, &data, &len);
+    if (file) {
+        int rc = read_file(cli, file, &data, &len);
         if (rc != 0)
             return rc;
     } else if (arg) { // not UTF-8
@@ -130,36 +147,108 @@ static int fill_body(struct cli *cli, json_t *request, const char *arg)
     return rc < 0 ? cli_fail(cli, CLI_ERROR, "no memory for the body") : 0;
 }
 
-int message_run(struct cli *cli, bool is_call, int argc, char **argv)
+static int fill_headers(struct cli *cli, json_t *request, const struct cli_list *list)
 {
-    const char *content_type = NULL;
-    const struct cli_option options[] = {{"content-type", 0, CLI_STRING, &content_type}};
-    int n, rest;
-    int rc = cli_options(cli, options, 1, argc, argv, &n, &rest);
-    if (rc == 0 && (n < 2 || n > 3)) {
-        cli_usage(cli);
-        rc = cli_hint(cli, CLI_USAGE, "envctl %s acme/db db.query 'select 1'", is_call ? "call" : "send");
+    json_t *headers = json_object();
+    json_object_set_new(request, "headers", headers);
+    for (size_t i = 0; i < list->n; i++) {
+        const char *equals = strchr(list->items[i], '=');
+        if (!equals || equals == list->items[i])
+            return cli_fail(cli, CLI_USAGE, "--header %s: NAME=VALUE is wanted", list->items[i]);
+        char *name = strndup(list->items[i], (size_t)(equals - list->items[i]));
+        int rc = name ? json_object_set_new(headers, name, json_string(equals + 1)) : -1;
+        free(name);
+        if (rc < 0)
+            return cli_fail(cli, CLI_USAGE, "--header %s: UTF-8 is wanted", list->items[i]);
     }
-    if (rc != 0)
-        return rc;
+    return 0;
+}
+
+// "250ms", "30s" or "30", "2m": up to what the API takes.
+static int fill_expiry(struct cli *cli, json_t *request, const char *text)
+{
+    static const struct {
+        const char *name;
+        unsigned ms;
+    } units[] = {{"", 1000}, {"s", 1000}, {"ms", 1}, {"m", 60000}};
+    char *end;
+    unsigned long n = *text >= '0' && *text <= '9' ? strtoul(text, &end, 10) : 0;
+    for (size_t i = 0; n > 0 && i < sizeof units / sizeof units[0]; i++) {
+        if (strcmp(end, units[i].name) != 0 || n > EXPIRES_MS_MAX / units[i].ms)
+            continue;
+        json_object_set_new(request, "timeout_ms", json_integer((json_int_t)(n * units[i].ms)));
+        return 0;
+    }
+    return cli_fail(cli, CLI_USAGE, "--expires %s: a time of at most 10 minutes is wanted, as in 30s", text);
+}
+
+static int fill_options(struct cli *cli, json_t *request, bool is_call, const struct message_options *o)
+{
+    if (o->content_type)
+        json_object_set_new(request, "content_type", json_string(o->content_type));
+    if (o->id)
+        json_object_set_new(request, "id", json_string(o->id));
+    if (o->priority && (strlen(o->priority) != 1 || *o->priority < '0' || *o->priority > '9'))
+        return cli_fail(cli, CLI_USAGE, "--priority %s: 0 to 9 is wanted", o->priority);
+    if (o->priority)
+        json_object_set_new(request, "priority", json_integer(*o->priority - '0'));
+    if (is_call)
+        json_object_set_new(request, "timeout_ms", json_integer(cli->timeout_s * 1000LL));
+    int rc = o->headers.n > 0 ? fill_headers(cli, request, &o->headers) : 0;
+    return rc == 0 && o->expires ? fill_expiry(cli, request, o->expires) : rc;
+}
+
+static int make_request(struct cli *cli, bool is_call, char **argv, const char *body,
+                        const struct message_options *o, json_t **ret)
+{
     json_t *request =
         json_pack("{s:s, s:s, s:s}", "to", argv[0], "subject", argv[1], "kind", is_call ? "call" : "send");
     if (!request)
         return cli_fail(cli, CLI_USAGE, "addresses and subjects are plain ASCII");
-    if (content_type)
-        json_object_set_new(request, "content_type", json_string(content_type));
-    if (is_call)
-        json_object_set_new(request, "timeout_ms", json_integer(cli->timeout_s * 1000LL));
-    rc = fill_body(cli, request, n == 3 ? argv[2] : NULL);
-    if (rc != 0) {
+    int rc = fill_options(cli, request, is_call, o);
+    if (rc == 0)
+        rc = fill_body(cli, request, body, o->file);
+    if (rc == 0)
+        *ret = request;
+    else
         json_decref(request);
-        return rc;
-    }
+    return rc;
+}
+
+static int post(struct cli *cli, bool is_call, const char *to, json_t *request)
+{
     struct api_reply reply;
-    rc = api_call(cli, "POST", "/v1/messages", request, NULL, &reply);
+    int rc = api_call(cli, "POST", "/v1/messages", request, NULL, &reply);
     if (rc != 0)
         return rc;
-    rc = show_receipt(cli, argv[0], is_call, reply.body);
+    rc = show_receipt(cli, to, is_call, reply.body);
     api_reply_done(&reply);
+    return rc;
+}
+
+int message_run(struct cli *cli, bool is_call, int argc, char **argv)
+{
+    struct message_options o = {0};
+    const struct cli_option options[] = {
+        {"content-type", 0, CLI_STRING, &o.content_type},
+        {"file", 'f', CLI_STRING, &o.file},
+        {"header", 0, CLI_LIST, &o.headers},
+        {"id", 0, CLI_STRING, &o.id},
+        {"priority", 0, CLI_STRING, &o.priority},
+        {"expires", 0, CLI_STRING, &o.expires},
+    };
+    size_t n_options = sizeof options / sizeof options[0] - is_call; // a call's end is --timeout
+    int n, rest;
+    int rc = cli_options(cli, options, n_options, argc, argv, &n, &rest);
+    if (rc == 0 && (n < 2 || n > 3 || (n == 3 && o.file))) {
+        cli_usage(cli);
+        rc = cli_hint(cli, CLI_USAGE, "envctl %s acme/db db.query 'select 1'", is_call ? "call" : "send");
+    }
+    json_t *request = NULL;
+    if (rc == 0)
+        rc = make_request(cli, is_call, argv, n == 3 ? argv[2] : NULL, &o, &request);
+    if (rc == 0)
+        rc = post(cli, is_call, argv[0], request);
+    cli_list_free(&o.headers);
     return rc;
 }

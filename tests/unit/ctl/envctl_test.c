@@ -559,6 +559,35 @@ static void an_accepted_message_prints_its_id(void **state)
     assert_string_equal(w->err, "accepted 01a1fd98-3a32-7f52-8dfa-96b3de557c65\n");
 }
 
+static void a_message_says_all_that_it_was_given(void **state)
+{
+    struct world *w = *state;
+    write_file(w->file, "\xff\n");
+    assert_int_equal(run(w, "send", "acme/db", "db.query", "--file", w->file, "--header", "a=b=c", "--header",
+                         "d=", "--priority", "7", "--expires", "2m", "--id",
+                         "01a1fd98-3a32-7f52-8dfa-96b3de557c65"),
+                     0);
+    const char *request = requests_of(w);
+    assert_has(request, "\"body_base64\":\"/wo=\"");
+    assert_has(request, "\"headers\":{\"a\":\"b=c\",\"d\":\"\"}");
+    assert_has(request, "\"priority\":7");
+    assert_has(request, "\"timeout_ms\":120000");
+    assert_has(request, "\"id\":\"01a1fd98-3a32-7f52-8dfa-96b3de557c65\"");
+}
+
+static void wrong_options_of_a_message_are_not_sent(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(run(w, "send", "acme/db", "db.query", "x", "--file", w->file), 2);
+    assert_int_equal(run(w, "send", "acme/db", "db.query", "--header", "novalue"), 2);
+    assert_int_equal(run(w, "send", "acme/db", "db.query", "--priority", "10"), 2);
+    assert_int_equal(run(w, "send", "acme/db", "db.query", "--expires", "11m"), 2);
+    assert_int_equal(run(w, "send", "acme/db", "db.query", "--expires", "soon"), 2);
+    assert_int_equal(run(w, "call", "acme/db", "db.query", "--expires", "1s"), 2);
+    assert_int_equal(run(w, "send", "acme/db", "db.query", "--file", "/nonexistent"), 1);
+    assert_null(strstr(requests_of(w), "messages"));
+}
+
 static void a_policy_replaces_the_revision_that_was_read(void **state)
 {
     struct world *w = *state;
@@ -598,6 +627,8 @@ int main(void)
         T(create_says_all_that_was_asked_for),
         T(a_refused_message_has_its_receipts_exit_code),
         T(an_accepted_message_prints_its_id),
+        T(a_message_says_all_that_it_was_given),
+        T(wrong_options_of_a_message_are_not_sent),
         T(a_policy_replaces_the_revision_that_was_read),
     };
     return cmocka_run_group_tests_name("ctl/envctl", tests, NULL, NULL);
