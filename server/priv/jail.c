@@ -30,11 +30,12 @@
 
 #define DESCRIPTORS_MAX 256 // sockets of streams to envd, KVM's, the devices'
 #define SIGNALS_MAX     64
+#define CHILDS_FDS      (VMCTL_STATM_FD + 1)
 
-// A descriptor where none that a child arranges for envvm (0..3) can replace it.
+// A descriptor where none that a child arranges for envvm can replace it.
 static int above_the_childs(int fd)
 {
-    return fcntl(fd, F_DUPFD_CLOEXEC, VMCTL_FD + 1);
+    return fcntl(fd, F_DUPFD_CLOEXEC, CHILDS_FDS);
 }
 
 // What the steps below work with, in the child.
@@ -53,7 +54,8 @@ static int enter_cgroup(const struct child *c)
     return 0;
 }
 
-// Everything above the control socket is closed by the execve, whatever it is.
+// In the order of their numbers: none replaces one that is still needed. What is above them is closed by the
+// execve, whatever it is.
 static int set_descriptors(const struct child *c)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
@@ -61,7 +63,11 @@ static int set_descriptors(const struct child *c)
             return -errno;
     if (dup2(c->request->control, VMCTL_FD) < 0 || fcntl(VMCTL_FD, F_SETFD, 0) < 0)
         return -errno;
-    return syscall(SYS_close_range, VMCTL_FD + 1, ~0u, CLOSE_RANGE_CLOEXEC) < 0 ? -errno : 0;
+    // While there is a /proc. It tells the sizes of this process and nothing else.
+    int statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    if (statm < 0 || dup2(statm, VMCTL_STATM_FD) < 0 || fcntl(VMCTL_STATM_FD, F_SETFD, 0) < 0)
+        return -errno;
+    return syscall(SYS_close_range, CHILDS_FDS, ~0u, CLOSE_RANGE_CLOEXEC) < 0 ? -errno : 0;
 }
 
 static int leave_host(const struct child *c)

@@ -3,11 +3,13 @@
 #include "config.h"
 
 #include <errno.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 
 #include "common/checked.h"
 #include "common/cleanup.h"
@@ -107,6 +109,14 @@ static int parse(struct config *config, size_t len, struct err *err)
     return 0;
 }
 
+// Without one, descriptors of CONFIG take its number.
+static int find_statm(void)
+{
+    struct statfs fs;
+    const bool is_there = fstatfs(VMCTL_STATM_FD, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
+    return is_there ? VMCTL_STATM_FD : -1;
+}
+
 int config_receive(struct config *config, int control_fd, struct err *err)
 {
     *config = (struct config){.kvm_fd = -1,
@@ -115,7 +125,8 @@ int config_receive(struct config *config, int control_fd, struct err *err)
                               .program_fd = -1,
                               .log_fd = -1,
                               .archive_fd = -1,
-                              .initrd_fd = -1};
+                              .initrd_fd = -1,
+                              .statm_fd = find_statm()};
     memset(config->disk_fds, -1, sizeof config->disk_fds);
     config->datagram = malloc(VMCTL_DATAGRAM_MAX); // only what is used gets touched
     if (!config->datagram)
@@ -134,7 +145,7 @@ int config_receive(struct config *config, int control_fd, struct err *err)
 size_t config_fds(const struct config *config, int ret[CONFIG_FDS])
 {
     const int fds[] = {config->kvm_fd, config->tap_fd,     config->kernel_fd, config->program_fd,
-                       config->log_fd, config->archive_fd, config->initrd_fd};
+                       config->log_fd, config->archive_fd, config->initrd_fd, config->statm_fd};
     size_t n = ARRAY_LEN(fds);
     memcpy(ret, fds, sizeof fds);
     for (size_t i = 0; i < VMCTL_DISKS_MAX; i++) {
@@ -164,6 +175,7 @@ void config_done(struct config *config)
     close_slot(&config->kvm_fd);
     close_slot(&config->tap_fd);
     close_slot(&config->log_fd);
+    close_slot(&config->statm_fd);
     for (size_t i = 0; i < VMCTL_DISKS_MAX; i++) {
         close_slot(&config->disk_fds[i][0]);
         close_slot(&config->disk_fds[i][1]);

@@ -4,13 +4,14 @@
 #include "common/err.h"
 #include "proto/vmctl.h"
 
-#define CONFIG_FDS (7 + 2 * VMCTL_DISKS_MAX)
+#define CONFIG_FDS (8 + 2 * VMCTL_DISKS_MAX)
 
 struct config {
     // -1: none, of what this kind of machine does not have
     int kvm_fd, tap_fd, kernel_fd, program_fd, log_fd;
     int archive_fd, initrd_fd;
     int disk_fds[VMCTL_DISKS_MAX][2]; // an overlay's: the image, the overlay. Others: the file
+    int statm_fd;                     // VMCTL_STATM_FD, or -1
     struct vmctl_config vm;           // views into datagram
     void *datagram;
 };

@@ -175,10 +175,11 @@ static void on_stats(void *arg, struct vmctl_stats *ret)
 {
     struct machine *m = arg;
     const struct virtio_net_counters net = virtio_net_counters(m->net);
+    const uint64_t memory_bytes = m->mem.size_bytes + m->mem.high_bytes;
     *ret = (struct vmctl_stats){
         .cpu_ns = m->kind->cpu_ns(m),
-        .rss_bytes = guest_memory_resident(&m->mem, &m->residency, io_monotonic_ns()),
-        .guest_memory_bytes = m->mem.size_bytes + m->mem.high_bytes,
+        .rss_bytes = residency_guest_bytes(&m->residency, memory_bytes),
+        .guest_memory_bytes = memory_bytes,
         .net_rx_bytes = net.to_guest_bytes,
         .net_rx_packets = net.to_guest_frames,
         .net_rx_dropped = net.to_guest_dropped,
@@ -300,7 +301,10 @@ int machine_load(struct machine *m, enum vmctl_cause *ret_cause, struct err *err
 {
     *ret_cause = VMCTL_CAUSE_INTERNAL;
     int rc = make_devices(m, err);
-    return rc < 0 ? rc : m->kind->load(m, ret_cause, err);
+    if (rc < 0)
+        return rc;
+    residency_init(&m->residency, m->config->statm_fd);
+    return m->kind->load(m, ret_cause, err);
 }
 
 int machine_run(struct machine *m, struct err *err)

@@ -10,6 +10,7 @@
 #include "machine_cell.h"
 #include "machine_linux.h"
 #include "outcome.h"
+#include "residency.h"
 #include "virtio/blk.h"
 #include "virtio/console.h"
 #include "virtio/mmio.h"
@@ -54,7 +55,7 @@ struct machine {
     struct virtio_mmio mmio[MACHINE_SLOTS_MAX];
     size_t n_slots;
     enum machine_pause pause;
-    struct memory_residency residency;
+    struct residency residency;
     struct outcome outcome;
     struct machine_cell cell;
     struct machine_linux guest_linux;

@@ -5,13 +5,9 @@
 #include <sys/mman.h>
 
 #include "common/checked.h"
-#include "common/io.h"
 
-#define PAGE_BYTES    4096u
-#define CHUNK_PAGES   16384u
-#define COUNT_SHARE   100u // of the time that counting took, until the next
-#define COUNT_MIN_GAP 100000000ull
-#define HUGE_PAGE     0x200000ull
+#define PAGE_BYTES 4096u
+#define HUGE_PAGE  0x200000ull
 
 // Where it lies modulo `align`, guest-physical 0 must lie too: KVM maps a huge page only as one.
 static void *map_aligned(uint64_t size_bytes, uint64_t align)
@@ -63,30 +59,4 @@ void *guest_memory_at(const struct guest_memory *mem, uint64_t gpa, uint64_t len
     if (gpa >= GUEST_MEMORY_HIGH_GPA && range_inside(gpa - GUEST_MEMORY_HIGH_GPA, len, mem->high_bytes))
         return mem->high_hva + (gpa - GUEST_MEMORY_HIGH_GPA);
     return NULL;
-}
-
-static uint64_t resident_pages(uint8_t *hva, uint64_t bytes)
-{
-    uint8_t present[CHUNK_PAGES];
-    uint64_t n = 0;
-    const uint64_t chunk = (uint64_t)CHUNK_PAGES * PAGE_BYTES;
-    for (uint64_t at = 0; at < bytes; at += chunk) {
-        const uint64_t len = bytes - at < chunk ? bytes - at : chunk;
-        if (mincore(hva + at, len, present) < 0)
-            return n;
-        for (uint64_t i = 0; i < len / PAGE_BYTES; i++)
-            n += present[i] & 1;
-    }
-    return n;
-}
-
-uint64_t guest_memory_resident(const struct guest_memory *mem, struct memory_residency *r, uint64_t now_ns)
-{
-    if (now_ns < r->again_ns)
-        return r->bytes;
-    r->bytes = resident_pages(mem->hva, mem->size_bytes + mem->high_bytes) * PAGE_BYTES;
-    const uint64_t end_ns = io_monotonic_ns();
-    const uint64_t gap_ns = (end_ns - now_ns) * COUNT_SHARE;
-    r->again_ns = end_ns + (gap_ns > COUNT_MIN_GAP ? gap_ns : COUNT_MIN_GAP);
-    return r->bytes;
 }

@@ -34,12 +34,3 @@ void guest_memory_done(struct guest_memory *mem);
 // region, or the sum overflows. len 0 is NULL too. The bytes can change under the reader at any time: copy
 // once, then validate.
 void *guest_memory_at(const struct guest_memory *mem, uint64_t gpa, uint64_t len);
-
-// How much of it the host has given so far, counted now and then: a count walks the page tables.
-struct memory_residency {
-    uint64_t bytes;
-    uint64_t again_ns; // monotonic; not before that
-};
-
-// Counts, unless the last count is recent: at most a hundredth of the caller's time goes into it.
-uint64_t guest_memory_resident(const struct guest_memory *mem, struct memory_residency *r, uint64_t now_ns);

@@ -33,6 +33,8 @@ enum check { ANY, ONE_OF, NO_BITS, EQUALS, NO_SUCH_CALL };
 // The last phase in which something is allowed. Filters add up, so what RUN needs, SETUP must allow too.
 enum { SETUP = SANDBOX_SETUP, RUN = SANDBOX_RUN };
 
+enum { STATM = VMCTL_STATM_FD };
+
 // Which kinds of virtual machine.
 enum { CELL = 1 << VMCTL_KIND_CELL, GUEST = 1 << VMCTL_KIND_LINUX, BOTH = CELL | GUEST };
 
@@ -116,7 +118,7 @@ static const struct rule rules[] = {
     {SYS_munmap, RUN, BOTH, ANY, 0, 0, 0},               // thread stack, malloc, the end
     {SYS_brk, RUN, BOTH, ANY, 0, 0, 0},                  // malloc
     {SYS_madvise, RUN, BOTH, ANY, 0, 0, 0},              // a thread's end, malloc, what a guest gives back
-    {SYS_mincore, RUN, BOTH, ANY, 0, 0, 0},              // figures: how much of the guest's memory is there
+    {SYS_preadv, RUN, BOTH, EQUALS, 0, STATM, 0},        // figures: how much of the guest's memory is there
     {SYS_rt_sigaction, RUN, BOTH, ANY, 0, 0, 0},         // kick signal
     {SYS_rt_sigprocmask, RUN, BOTH, ANY, 0, 0, 0},       // kick signal, thread start and end
     {SYS_rt_sigreturn, RUN, BOTH, ANY, 0, 0, 0},         // kick signal

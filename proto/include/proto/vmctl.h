@@ -34,6 +34,7 @@
 
 #define VMCTL_VERSION         2
 #define VMCTL_FD              3 // in envvm
+#define VMCTL_STATM_FD        4 // in envvm: its own /proc/self/statm. Without it, rss_bytes is 0
 #define VMCTL_DATAGRAM_MAX    (192u << 10)
 #define VMCTL_CONFIG_MAX      (160u << 10)
 #define VMCTL_FDS_MAX         21 // linux: kvm, tap, kernel, log, initrd, two of each disk

@@ -114,8 +114,8 @@ static void guests(FILE *out, const struct api *api)
             "# TYPE envd_guest_cpu_seconds counter\n# HELP envd_guest_cpu_seconds Time that vCPUs ran.\n"
             "envd_guest_cpu_seconds_total %.3f\n",
             (double)s.cpu_ns / 1e9);
-    gauge(out, "envd_monitor_rss_bytes", "Resident memory of monitors, guests' included.", s.rss_bytes);
     gauge(out, "envd_guest_memory_bytes", "Memory of guests.", s.guest_memory_bytes);
+    gauge(out, "envd_guest_resident_bytes", "Of that, given by the host so far.", s.rss_bytes);
     gauge(out, "envd_guest_balloon_bytes", "Of that, given back by balloons.", s.balloon_bytes);
     counter(out, "envd_guest_net_received_bytes", "To guests.", s.net_rx_bytes);
     counter(out, "envd_guest_net_received_packets", "To guests.", s.net_rx_packets);

@@ -20,6 +20,7 @@
 #include "probe.h"
 
 #define CONTROL      3
+#define STATM        4
 #define VNET_HEADER  12
 #define FDS_PASSED   8
 #define FD_TAP       1 // among those that come with CONFIG
@@ -115,6 +116,8 @@ static void report_files(struct probe_report *r)
     r->up_and_out = try_open("../../../etc", O_RDONLY);
     for (int fd = 0; fd < PROBE_FDS_MAX; fd++)
         r->n_fds += fcntl(fd, F_GETFD) >= 0;
+    char sizes[128];
+    r->has_statm = pread(STATM, sizes, sizeof sizes, 0) > 0;
     for (int fd = 0; fd < 3; fd++) {
         struct stat st;
         r->stdio[fd] =

@@ -127,8 +127,9 @@ static void it_has_no_descriptor_but_the_contract_s(void **state)
     (void)state;
     assert_memory_equal(report.stdio, "\1\1\1", 3);
     assert_int_equal(report.n_config_fds, 5);
-    // 0..3, CONFIG's, and the folder that the probe itself has open while it counts
-    assert_in_range(report.n_fds, 4 + 5, 4 + 5 + 1);
+    // 0..4, CONFIG's, and the folder that the probe itself has open while it counts
+    assert_in_range(report.n_fds, 5 + 5, 5 + 5 + 1);
+    assert_int_equal(report.has_statm, 1);
     assert_int_equal(report.has_environment, 0);
     assert_string_equal(report.title, "acme/web-1");
 }

@@ -37,4 +37,5 @@ struct probe_report {
     char title[128];
     char stdio[3]; // 1 for each of 0..2 that is /dev/null
     char has_environment;
+    char has_statm; // descriptor 4 can be read, /proc or none
 };

@@ -381,6 +381,8 @@ static pid_t spawn_with_fd(const char *path, const char *name, int fd, int as)
     pid_t pid;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, fd, as);
+    if (as == VMCTL_FD) // opened by the child: it is its own
+        posix_spawn_file_actions_addopen(&actions, VMCTL_STATM_FD, "/proc/self/statm", O_RDONLY, 0);
     int rc = posix_spawn(&pid, path, &actions, NULL, argv, environ);
     posix_spawn_file_actions_destroy(&actions);
     if (rc != 0) {

@@ -128,6 +128,8 @@ static void spawn(struct vm *vm, const char *envvm, int fd)
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, fd, VMCTL_FD);
+    posix_spawn_file_actions_addopen(&actions, VMCTL_STATM_FD, "/proc/self/statm", O_RDONLY,
+                                     0); // the child's
     int rc = posix_spawn(&vm->pid, envvm, &actions, NULL, argv, environ);
     posix_spawn_file_actions_destroy(&actions);
     if (rc != 0)

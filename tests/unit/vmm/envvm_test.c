@@ -50,6 +50,7 @@ struct fixture {
     unsigned n_logs;
     unsigned n_stats, n_consoles; // of the latter those with a descriptor
     struct vmctl_message last;    // state
+    struct vmctl_stats stats;
     char reason[VMCTL_REASON_MAX + 1];
 };
 
@@ -150,6 +151,7 @@ static int setup(void **state)
             fcntl(pair[1], F_SETFD, 0);
         else
             dup2(pair[1], VMCTL_FD);
+        dup2(open("/proc/self/statm", O_RDONLY), VMCTL_STATM_FD);
         execl(ENVVM, "envvm", (char *)NULL);
         _exit(124);
     }
@@ -220,8 +222,10 @@ static bool take(struct fixture *f)
         close(fd);
     if (m.type == VMCTL_LOG)
         f->n_logs++;
-    if (m.type == VMCTL_STATS_IS)
+    if (m.type == VMCTL_STATS_IS) {
         f->n_stats++;
+        f->stats = m.stats;
+    }
     if (m.type == VMCTL_CONSOLE)
         f->n_consoles += n_fds > 0;
     if (m.type != VMCTL_STATE)
@@ -482,6 +486,17 @@ static void start_idling(struct fixture *f)
     await_state(f, VMCTL_RUNNING);
 }
 
+static void what_the_guest_has_of_its_memory_is_told(void **state)
+{
+    struct fixture *f = *state;
+    start_idling(f);
+    send_type(f, VMCTL_STATS);
+    while (f->n_stats == 0)
+        assert_true(take(f));
+    assert_int_equal(f->stats.guest_memory_bytes, (uint64_t)VMCTL_MEMORY_MIN_MIB << 20);
+    assert_in_range(f->stats.rss_bytes, 4096, f->stats.guest_memory_bytes);
+}
+
 static void a_running_envvm_has_no_rights_left(void **state)
 {
     struct fixture *f = *state;
@@ -512,8 +527,8 @@ static void a_running_envvm_holds_only_its_own_descriptors(void **state)
         if (n < 0 || atoi(d->d_name) < VMCTL_FD)
             continue;
         target[n] = '\0';
-        static const char *const expected[] = {"socket:", "/dev/kvm", "/dev/net/tun", "/memfd:log",
-                                               "anon_inode:"};
+        static const char *const expected[] = {"socket:",    "/dev/kvm",    "/dev/net/tun",
+                                               "/memfd:log", "anon_inode:", "/proc/"};
         bool known = false;
         for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++)
             known = known || strncmp(target, expected[i], strlen(expected[i])) == 0;
@@ -669,6 +684,7 @@ int main(void)
         CASE(an_idle_guest_ends_when_nobody_is_there),
         CASE(orders_in_any_order_and_twice_are_followed),
         CASE(orders_to_devices_without_a_driver_harm_nobody),
+        CASE(what_the_guest_has_of_its_memory_is_told),
         CASE(a_paused_guest_can_be_told_to_quit),
         CASE(a_running_envvm_has_no_rights_left),
         CASE(a_running_envvm_holds_only_its_own_descriptors),

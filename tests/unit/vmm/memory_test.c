@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "common/checked.h"
-#include "common/io.h"
 #include "memory.h"
 
 #define MIB (1ull << 20)
@@ -84,21 +83,6 @@ static void sums_that_overflow_are_nowhere(void **state)
     assert_null(guest_memory_at(&mem, 0, 0));
 }
 
-static void only_what_was_touched_is_resident(void **state)
-{
-    (void)state;
-    struct err err;
-    guest_memory_done(&mem);
-    assert_int_equal(guest_memory_init(&mem, 16 * MIB, GUEST_MEMORY_SMALL_PAGES, &err), 0);
-    struct memory_residency r = {0};
-    memset(guest_memory_at(&mem, 5 * MIB, 3 * 4096), 1, 3 * 4096);
-    const uint64_t now = io_monotonic_ns();
-    assert_int_equal(guest_memory_resident(&mem, &r, now), 3 * 4096);
-    memset(guest_memory_at(&mem, 0, 4096), 1, 4096);
-    assert_int_equal(guest_memory_resident(&mem, &r, now), 3 * 4096); // too soon to count again
-    assert_int_equal(guest_memory_resident(&mem, &r, r.again_ns), 4 * 4096);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -107,7 +91,6 @@ int main(void)
         cmocka_unit_test_teardown(what_exceeds_3_gib_lies_from_4_gib_on, teardown),
         cmocka_unit_test_teardown(a_range_never_spans_the_hole, teardown),
         cmocka_unit_test_teardown(sums_that_overflow_are_nowhere, teardown),
-        cmocka_unit_test_teardown(only_what_was_touched_is_resident, teardown),
     };
     return cmocka_run_group_tests_name("vmm/memory", tests, NULL, NULL);
 }

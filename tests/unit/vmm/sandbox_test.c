@@ -85,6 +85,7 @@ BODY(run_create_vm, SANDBOX_RUN, syscall(SYS_ioctl, -1, KVM_CREATE_VM, 0))
 BODY(run_memory_region, SANDBOX_RUN, syscall(SYS_ioctl, -1, KVM_SET_USER_MEMORY_REGION, 0))
 BODY(run_other_ioctl, SANDBOX_RUN, syscall(SYS_ioctl, 0, TIOCSTI, "x"))
 BODY(run_pread, SANDBOX_RUN, syscall(SYS_pread64, -1, NULL, 0, 0))
+BODY(run_preadv, SANDBOX_RUN, syscall(SYS_preadv, VMCTL_STATM_FD + 1, NULL, 0, 0, 0))
 BODY(run_seccomp, SANDBOX_RUN, syscall(SYS_seccomp, 0, 0, NULL))
 BODY(run_x32_write, SANDBOX_RUN, syscall(SYS_write | 0x40000000, 1, "", 0))
 BODY(setup_open, SANDBOX_SETUP, syscall(SYS_open, "/", O_RDONLY))
@@ -107,6 +108,7 @@ static void use_what_a_running_vm_needs(void)
     syscall(SYS_ioctl, -1, KVM_GET_SREGS, 0);
     syscall(SYS_mmap, NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     syscall(SYS_getrandom, &c, 1, 0);
+    syscall(SYS_preadv, VMCTL_STATM_FD, NULL, 0, 0, 0);
     syscall(SYS_tgkill, self, gettid(), 0);
 }
 
@@ -154,10 +156,10 @@ static void a_thread_can_be_started(void **state)
 static void a_forbidden_call_kills(void **state)
 {
     (void)state;
-    void (*const bodies[])(void) = {run_open,          run_socket,        run_execve,    run_fork,
-                                    run_clone_process, run_kill,          run_ptrace,    run_unlink,
-                                    run_mmap_exec,     run_mprotect_exec, run_create_vm, run_memory_region,
-                                    run_other_ioctl,   run_pread,         run_seccomp,   run_x32_write};
+    void (*const bodies[])(void) = {
+        run_open,        run_socket, run_execve,    run_fork,          run_clone_process, run_kill,
+        run_ptrace,      run_unlink, run_mmap_exec, run_mprotect_exec, run_create_vm,     run_memory_region,
+        run_other_ioctl, run_pread,  run_preadv,    run_seccomp,       run_x32_write};
     for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++)
         assert_killed(bodies[i]);
 }
