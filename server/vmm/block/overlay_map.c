@@ -35,8 +35,10 @@ void overlay_map_done(struct overlay_map *map)
 
 void overlay_map_trim(struct overlay_map *map)
 {
-    for (uint64_t block = map->n_blocks; block < map->n_pages * PAGE_BLOCKS; block++)
-        map->bits[block / 8] &= (uint8_t) ~(1u << block % 8);
+    uint64_t at = map->n_blocks / 8;
+    if (map->n_blocks % 8 > 0)
+        map->bits[at++] &= (uint8_t)((1u << map->n_blocks % 8) - 1);
+    memset(map->bits + at, 0, map->n_pages * OVERLAY_PAGE_BYTES - at);
 }
 
 bool overlay_map_has(const struct overlay_map *map, uint64_t block)
