@@ -13,7 +13,7 @@
 #include "common/cleanup.h"
 
 #define FRAME_MAX   (SESSION_HEADER_LEN + SESSION_PAYLOAD_MAX)
-#define IN_CAP      (2 * FRAME_MAX)
+#define IN_CAP      ((size_t)2 * FRAME_MAX)
 #define OUT_CAP     (CHANNEL_QUEUE_MAX + FRAME_MAX)
 #define REFUSAL_MAX 60000u // of a problem's body
 #define UPGRADE_MS  30000  // envd itself waits for the agent for 10 s

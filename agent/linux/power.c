@@ -103,7 +103,7 @@ static void on_timer(void *arg, uint32_t events)
         end_machine(p);
         return;
     }
-    loop_timer_set(p->timer, now_ns + POLL_MS * 1000000u);
+    loop_timer_set(p->timer, now_ns + POLL_MS * 1000000ull);
 }
 
 // ---- asking others ----

@@ -7,7 +7,7 @@
 #include "common/checked.h"
 #include "common/io.h"
 
-#define AGE_MAX_S    (10u * 366 * 86400)
+#define AGE_MAX_S    ((int64_t)10 * 366 * 86400)
 #define ORPHAN_AGE_S 60 // a file comes before its object: that may just be under way
 
 bool image_digest_of(struct api *api, struct http_request *req, const char **ret)
