@@ -14,7 +14,7 @@
 
 struct broker;
 
-// Strings are copied. 0 means the default in brackets.
+// Strings are copied; NULL and "" mean none. 0 means the default in brackets.
 struct broker_config {
     const char *host;  // name or address
     uint16_t port;     // [5672, with TLS 5671]

@@ -235,6 +235,11 @@ void conn_release(struct conn *c)
     amqp_maybe_release_buffers(c->amqp);
 }
 
+bool conn_has_input(const struct conn *c)
+{
+    return amqp_frames_enqueued(c->amqp) || amqp_data_in_buffer(c->amqp);
+}
+
 bool conn_may_send(struct conn *c, size_t len)
 {
     if (c->budget < len) {

@@ -36,6 +36,8 @@ void conn_close(struct conn *c, bool orderly, uint32_t timeout_ms);
 // The next frame, if there is one. 1, 0, or -1 with the failure. Valid until conn_release().
 int conn_read(struct conn *c, amqp_frame_t *frame, struct failure *ret);
 void conn_release(struct conn *c);
+// Something was read already that conn_read() would give: the socket does not tell.
+bool conn_has_input(const struct conn *c);
 // Whether about len bytes can go out without waiting; counted as sent when it says so. Sends of more than
 // CONN_PIECE_MAX are to be cut. rabbitmq-c's sends have no time-out, so every send is preceded by this.
 bool conn_may_send(struct conn *c, size_t len);

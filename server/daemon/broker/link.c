@@ -140,6 +140,7 @@ static void work(struct link *l)
         return;
     }
     link_check_ready(l);
+    l->more = l->more || (link_up(l) && (conn_has_input(&l->publishing) || conn_has_input(&l->consuming)));
 }
 
 static void give_back(struct link *l)

@@ -12,6 +12,11 @@ static uint32_t or_default(uint32_t value, uint32_t otherwise)
     return value ? value : otherwise;
 }
 
+static bool given(const char *s)
+{
+    return s && s[0] != '\0';
+}
+
 static int copy_texts(struct settings *s, const struct broker_config *c)
 {
     const struct {
@@ -24,7 +29,7 @@ static int copy_texts(struct settings *s, const struct broker_config *c)
         {&s->key, c->key},   {&s->name, c->name ? c->name : "envd"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-        if (rows[i].from && !(*rows[i].to = strdup(rows[i].from)))
+        if (given(rows[i].from) && !(*rows[i].to = strdup(rows[i].from)))
             return -ENOMEM;
     return 0;
 }
@@ -45,11 +50,11 @@ int settings_init(struct settings *s, const struct broker_config *c, struct err 
         .backoff_max_ms = or_default(c->backoff_max_ms, 10000),
         .outbox_bytes_max = c->outbox_bytes_max ? c->outbox_bytes_max : 64u << 20,
     };
-    if (!c->host || c->host[0] == '\0')
+    if (!given(c->host))
         return err_set(err, -EINVAL, "broker: it has no host");
-    if (c->tls && !c->ca)
+    if (c->tls && !given(c->ca))
         return err_set(err, -EINVAL, "broker: TLS needs the file of the certificate authority (ca)");
-    if ((c->cert == NULL) != (c->key == NULL))
+    if (given(c->cert) != given(c->key))
         return err_set(err, -EINVAL, "broker: cert and key belong together");
     if (s->publish_window > 65536 || s->heartbeat_s > 3600)
         return err_set(err, -EINVAL, "broker: the window is at most 65536, the heartbeat 3600 s");

@@ -13,7 +13,8 @@
 #define STORY_TIMEOUT 60
 
 // Starts a broker in a folder of its own with these options of deploy/broker; a host "h1" and a client "c1"
-// are made. 0, or HARNESS_SKIP when there is no RabbitMQ here (and says so).
+// are made. 0, or HARNESS_SKIP when there is no RabbitMQ here (and says so). ENVD_TEST_BROKER=FOLDER: that
+// one runs already and goes on running.
 int rig_start(const char *options);
 void rig_stop(void); // by pid, and removes the folder
 const char *rig_folder(void);
