@@ -10,6 +10,7 @@
 
 #include "broker/link.h"
 #include "common/checked.h"
+#include "common/io.h"
 
 #define OUTBOX_MAX 65536 // publications whose outcome is not known
 
@@ -372,6 +373,9 @@ void broker_get_stats(struct broker *b, struct broker_stats *ret)
 {
     pthread_mutex_lock(&b->link.lock);
     *ret = b->link.shared;
+    uint64_t blocked_ns = b->link.shared_blocked_ns;
     pthread_mutex_unlock(&b->link.lock);
+    if (blocked_ns != 0)
+        ret->blocked_ms += (io_monotonic_ns() - blocked_ns) / 1000000u;
     ret->outbox_bytes = b->outbox_bytes;
 }

@@ -144,9 +144,10 @@ static int log_in(struct conn *c, const struct settings *s, const char *purpose,
     };
     amqp_table_t properties = {sizeof entries / sizeof entries[0], entries};
     amqp_rpc_reply_t reply;
-    if (settings_external(s))
+    if (settings_external(
+            s)) // the identity is not looked at, but rabbitmq-c takes an empty one for lack of memory
         reply = amqp_login_with_properties(c->amqp, s->vhost, 16, CONN_FRAME_MAX, (int)s->heartbeat_s,
-                                           &properties, AMQP_SASL_METHOD_EXTERNAL, "");
+                                           &properties, AMQP_SASL_METHOD_EXTERNAL, s->user ? s->user : "-");
     else
         reply = amqp_login_with_properties(c->amqp, s->vhost, 16, CONN_FRAME_MAX, (int)s->heartbeat_s,
                                            &properties, AMQP_SASL_METHOD_PLAIN, s->user ? s->user : "",

@@ -149,8 +149,7 @@ static void give_back(struct link *l)
     pthread_mutex_lock(&l->lock);
     bool changed = l->shared_serial != l->serial;
     l->shared = l->stats;
-    if (l->blocked)
-        l->shared.blocked_ms += (l->now_ns - l->blocked_ns) / NS_PER_MS;
+    l->shared_blocked_ns = l->blocked ? l->blocked_ns : 0;
     l->shared_serial = l->serial;
     pthread_mutex_unlock(&l->lock);
     if (changed)

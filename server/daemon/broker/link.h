@@ -14,8 +14,9 @@ struct link {
     struct settings settings;
     struct lane in, out;
     // What both sides look at.
-    pthread_mutex_t lock; // guards the next two
+    pthread_mutex_t lock; // guards the next three
     struct broker_stats shared;
+    uint64_t shared_blocked_ns; // since when; 0: it is not blocked
     uint64_t shared_serial; // grows with each change of state or reason
     // From here on the thread's only, while it runs.
     struct conn publishing, consuming;

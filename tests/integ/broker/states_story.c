@@ -158,7 +158,7 @@ static void alarm_blocks_and_heals(const char *on, const char *off, const char *
 static void a_disk_alarm_blocks_and_heals(void **state)
 {
     (void)state;
-    alarm_blocks_and_heals("set_disk_free_limit 900TB", "set_disk_free_limit 1MB", "disk");
+    alarm_blocks_and_heals("set_disk_free_limit 900000GB", "set_disk_free_limit 1MB", "disk");
 }
 
 static void a_memory_alarm_blocks_and_heals(void **state)
