@@ -18,6 +18,7 @@
 
 #define PANIC_AGE_NS 60000000000ull // a restart that comes later is none of a panic's
 #define OUTPUT_CHUNK 1024u
+#define SAID_GAP_NS  10000000000ull // between two lines about a disk that fails
 #define LOOK_GAP_NS  10000000000ull // between two looks at whether the guest will ever run again
 
 // Our words of the command line. Consoles: the serial port until the virtio one's driver is there, which is a
@@ -107,6 +108,26 @@ static void on_look(void *arg, uint32_t events)
     loop_stop(m->loop);
 }
 
+// What failed is in the guest's log beside what the guest made of it. On a vCPU thread, which must not write
+// there, nothing is said: the figures have it, and the next failure comes.
+static void on_disk_failed(void *arg, int error)
+{
+    const struct machine_slot *slot = arg;
+    struct machine *m = slot->machine;
+    const size_t i = (size_t)(slot - m->slots) - MACHINE_DEVICES;
+    const struct wire_view id = m->config->vm.disks[i].id;
+    uint64_t *said_ns = &m->guest_linux.disk_said_ns[i];
+    const uint64_t now_ns = io_monotonic_ns();
+    char text[160];
+    if (!pthread_equal(pthread_self(), m->io_thread) || (*said_ns != 0 && now_ns - *said_ns < SAID_GAP_NS))
+        return;
+    *said_ns = now_ns;
+    snprintf(text, sizeof text,
+             "disk %zu%s%.*s: the host cannot do what the guest asks: %s; it sees I/O errors", i,
+             id.len ? " " : "", (int)id.len, (const char *)id.data, strerror(-error));
+    machine_note(m, text);
+}
+
 // ---- making it ----
 
 static int make_vm(struct machine *m, struct err *err)
@@ -137,7 +158,10 @@ static int make_disk(struct machine *m, size_t i, struct err *err)
         return err_wrap(err, rc, "disk %zu", i);
     struct virtio_blk_options options = {
         .backend = l->backends[i],
-        .rate = {.requests_per_s = d->requests_per_s, .bytes_per_s = d->bytes_per_s}};
+        .rate = {.requests_per_s = d->requests_per_s, .bytes_per_s = d->bytes_per_s},
+        .failed = on_disk_failed,
+        .arg = &m->slots[m->n_slots]};
+
     memcpy(options.id, d->id.data, d->id.len);
     const struct virtio_machine vm = machine_for_device(m, m->n_slots);
     rc = virtio_blk_new(&l->disks[i], &vm, &options, err);
@@ -275,6 +299,9 @@ static void add_stats(struct machine *m, struct vmctl_stats *stats)
         stats->disk_read_bytes += c.read_bytes;
         stats->disk_write_bytes += c.written_bytes;
         stats->disk_flushes += c.flushes;
+        stats->disk_errors += c.failed;
+        if (c.last_error < 0)
+            stats->disk_last_errno = (uint64_t)-c.last_error;
     }
 }
 

@@ -19,6 +19,7 @@ struct machine_linux {
     struct panic_watch panic;
     struct block_backend *backends[VMCTL_DISKS_MAX];
     struct virtio_blk *disks[VMCTL_DISKS_MAX];
+    uint64_t disk_said_ns[VMCTL_DISKS_MAX]; // when its log was told last of a request that failed; 0: never
     struct virtio_balloon *balloon;
     int serial_irq_fd; // 0: none yet
     struct loop_source *look_timer;

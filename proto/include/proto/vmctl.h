@@ -137,6 +137,8 @@ struct vmctl_stats {
     uint64_t net_rx_bytes, net_rx_packets, net_rx_dropped; // to the guest
     uint64_t net_tx_bytes, net_tx_packets, net_tx_dropped;
     uint64_t disk_reads, disk_writes, disk_read_bytes, disk_write_bytes, disk_flushes; // all disks
+    uint64_t disk_errors;     // requests that the host could not fulfil: the guest saw an I/O error
+    uint64_t disk_last_errno; // why it could not the last time; 0: there was none
 };
 
 struct vmctl_message {

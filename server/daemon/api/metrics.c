@@ -125,6 +125,7 @@ static void guests(FILE *out, const struct api *api)
     counter(out, "envd_guest_disk_reads", "Requests of guests.", s.disk_reads);
     counter(out, "envd_guest_disk_writes", "Requests of guests.", s.disk_writes);
     counter(out, "envd_guest_disk_flushes", "Requests of guests.", s.disk_flushes);
+    counter(out, "envd_guest_disk_errors", "Requests that the host could not fulfil.", s.disk_errors);
     counter(out, "envd_guest_disk_read_bytes", "By guests.", s.disk_read_bytes);
     counter(out, "envd_guest_disk_written_bytes", "By guests.", s.disk_write_bytes);
 }

@@ -57,10 +57,12 @@ static json_t *view_stats(const char *tenant, const char *name, const struct env
         json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "rx_bytes", N(vm->net_rx_bytes), "rx_packets",
                   N(vm->net_rx_packets), "rx_dropped", N(vm->net_rx_dropped), "tx_bytes", N(vm->net_tx_bytes),
                   "tx_packets", N(vm->net_tx_packets), "tx_dropped", N(vm->net_tx_dropped));
-    json_t *disk =
-        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "reads", N(vm->disk_reads), "writes", N(vm->disk_writes),
-                  "read_bytes", N(vm->disk_read_bytes), "write_bytes", N(vm->disk_write_bytes), "flushes",
-                  N(vm->disk_flushes), "used_bytes", N(s->disk_used_bytes));
+    json_t *disk = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "reads", N(vm->disk_reads), "writes",
+                             N(vm->disk_writes), "read_bytes", N(vm->disk_read_bytes), "write_bytes",
+                             N(vm->disk_write_bytes), "flushes", N(vm->disk_flushes), "errors",
+                             N(vm->disk_errors), "used_bytes", N(s->disk_used_bytes));
+    if (vm->disk_last_errno != 0)
+        json_object_set_new(disk, "last_error", json_string(strerror((int)vm->disk_last_errno)));
     json_t *object =
         json_pack("{s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o}", "kind", "stats", "tenant", tenant, "name",
                   name, "state", env_state_name(s->state), "cpu_ns", N(vm->cpu_ns), "memory", memory, "net",

@@ -9,6 +9,7 @@
 
 #include "common/checked.h"
 #include "common/io.h"
+#include "common/log.h"
 #include "env/disks.h"
 #include "env/internal.h"
 
@@ -66,6 +67,11 @@ static void answered(struct env *e, uint64_t *ret_ns)
 
 void stats_vm_answered(struct env *e, const struct vmctl_stats *stats)
 {
+    if (stats->disk_errors > e->vm_stats.disk_errors)
+        log_warn(e->about,
+                 "%llu requests of its disks failed since it was asked last: %s; the guest saw I/O errors",
+                 (unsigned long long)(stats->disk_errors - e->vm_stats.disk_errors),
+                 strerror((int)stats->disk_last_errno));
     e->vm_stats = *stats;
     e->vm_stats_ms = io_realtime_ms();
     answered(e, &e->vm_stats_ns);
@@ -169,6 +175,7 @@ static const size_t counters[] = {
     offsetof(struct vmctl_stats, net_tx_dropped),   offsetof(struct vmctl_stats, disk_reads),
     offsetof(struct vmctl_stats, disk_writes),      offsetof(struct vmctl_stats, disk_read_bytes),
     offsetof(struct vmctl_stats, disk_write_bytes), offsetof(struct vmctl_stats, disk_flushes),
+    offsetof(struct vmctl_stats, disk_errors),
 };
 
 static uint64_t *member(struct vmctl_stats *s, size_t offset)

@@ -61,9 +61,11 @@ struct virtio_blk {
     struct loop_source *completions;
     struct loop_source *timer;
     struct rate requests, bytes;
-    bool limited; // waits for tokens
-    bool full;    // waits for a slot
-    bool retry;   // the kernel took no more I/O
+    bool limited;                         // waits for tokens
+    bool full;                            // waits for a slot
+    bool retry;                           // the kernel took no more I/O
+    void (*failed)(void *arg, int error); // NULL: nobody is told
+    void *arg;
     struct virtio_blk_counters counters;
     unsigned n_free;
     uint8_t free_slots[SLOTS]; // a stack, so that few slots are touched when few are needed
@@ -112,6 +114,8 @@ static void complete(struct virtio_blk *blk, struct slot *slot, int result)
     if (result < 0) {
         blk->counters.failed++;
         blk->counters.last_error = result;
+        if (blk->failed)
+            blk->failed(blk->arg, result);
         if (slot->verb == BLK_IN)
             written = 0;
     } else {
@@ -353,6 +357,8 @@ int virtio_blk_new(struct virtio_blk **ret, const struct virtio_machine *machine
         return err_errno(err, -ENOMEM, "virtio-blk");
     blk->engine.event_fd = -1;
     blk->backend = options->backend;
+    blk->failed = options->failed;
+    blk->arg = options->arg;
     memcpy(blk->id, options->id, strnlen(options->id, sizeof blk->id));
     rate_init(&blk->requests, options->rate.requests_per_s, BLK_BURST_REQUESTS_MIN, io_monotonic_ns());
     rate_init(&blk->bytes, options->rate.bytes_per_s, BLK_BURST_BYTES_MIN, io_monotonic_ns());

@@ -18,6 +18,10 @@ struct virtio_blk_options {
     struct block_backend *backend; // stays the caller's, outlives the device; no one else uses it
     char id[21];                   // at most 20 bytes: /dev/disk/by-id/virtio-<id>
     struct virtio_blk_rate rate;
+    // The host could not do a request: error is its reason, -errno. Any thread, the device's lock held. May
+    // be NULL.
+    void (*failed)(void *arg, int error);
+    void *arg;
 };
 
 // Requests that were done, and bytes moved. refused: the guest asked for what it may not have. failed: the

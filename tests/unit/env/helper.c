@@ -279,6 +279,11 @@ void vm_state(struct helper_vm *vm, enum vmctl_state state, enum vmctl_cause cau
     vm_say(vm, &(struct vmctl_message){.type = VMCTL_STATE, .state = {state, cause, code, VIEW(reason)}}, -1);
 }
 
+void vm_stats(struct helper_vm *vm, const struct vmctl_stats *stats)
+{
+    vm_say(vm, &(struct vmctl_message){.type = VMCTL_STATS_IS, .stats = *stats}, -1);
+}
+
 void vm_pass_stream(struct helper_vm *vm, int fd)
 {
     vm_say(vm, &(struct vmctl_message){.type = VMCTL_STREAM, .stream = {5000, AGENT_VSOCK_PORT}}, fd);

@@ -45,6 +45,7 @@ struct helper_vm *helper_vm(struct helper *h, const char *environment);
 // envvm's part.
 void vm_state(struct helper_vm *vm, enum vmctl_state state, enum vmctl_cause cause, int32_t code,
               const char *reason);
+void vm_stats(struct helper_vm *vm, const struct vmctl_stats *stats);
 void vm_connect(struct helper_vm *vm); // a stream to the agent's port; vm->agent is the other end
 void vm_hello(struct helper_vm *vm);   // and what the agent says first
 void vm_hello_with(struct helper_vm *vm, uint32_t capabilities);

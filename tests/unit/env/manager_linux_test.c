@@ -440,6 +440,22 @@ static void figures_of_a_silent_monitor_do_not_hold_up_the_reply(void **state)
     call_ok(p->d, 404, "GET", "/v1/tenants/acme/environments/none/stats", NULL);
 }
 
+static void a_disk_that_fails_is_told_with_its_reason(void **state)
+{
+    struct play *p = *state;
+    create(p, 201, "");
+    struct helper_vm *vm = start(p);
+    call_ok(p->d, 200, "GET", E "/stats", NULL);
+    assert_string_equal(text_at("disk.last_error"), ""); // there is none
+    vm_stats(vm, &(struct vmctl_stats){.disk_errors = 3, .disk_last_errno = ENOSPC});
+    helper_run_ms(&p->h, 50);
+    call_ok(p->d, 200, "GET", E "/stats", NULL);
+    assert_string_equal(text_at("disk.last_error"), "No space left on device");
+    assert_int_equal(number_in("disk.errors"), 3);
+    assert_non_null(
+        strstr(call_ok(p->d, 200, "GET", "/metrics", NULL)->body, "envd_guest_disk_errors_total 3\n"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -464,6 +480,7 @@ int main(void)
         TEST(a_paused_environment_stays_so_when_envd_comes_back),
         TEST(a_restart_ends_the_run_and_begins_another),
         TEST(figures_of_a_silent_monitor_do_not_hold_up_the_reply),
+        TEST(a_disk_that_fails_is_told_with_its_reason),
     };
     return cmocka_run_group_tests_name("env_manager_linux", tests, NULL, NULL);
 }

@@ -149,7 +149,7 @@ static const struct vmctl_message vmctls[] = {
     {.type = VMCTL_RESIZE, .resize = {132, 43}},
     {.type = VMCTL_BALLOON, .balloon_target_mib = 256},
     {.type = VMCTL_STATS},
-    {.type = VMCTL_STATS_IS, .stats = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, UINT64_MAX}},
+    {.type = VMCTL_STATS_IS, .stats = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, UINT64_MAX}},
 };
 
 static const struct vmctl_config configs[] = {

@@ -34,11 +34,18 @@ int blk_file(uint64_t bytes, uint8_t seed)
     return fd;
 }
 
+static void on_failed(void *arg, int error)
+{
+    struct blk_fixture *f = arg;
+    f->failed_with = error;
+}
+
 void blk_make(struct blk_fixture *f, struct block_backend *backend, uint64_t features,
               struct virtio_blk_rate rate)
 {
     struct err err = {0};
-    struct virtio_blk_options options = {.backend = backend, .id = "a serial number", .rate = rate};
+    struct virtio_blk_options options = {
+        .backend = backend, .id = "a serial number", .rate = rate, .failed = on_failed, .arg = f};
     *f = (struct blk_fixture){.backend = backend};
     driver_init(&f->driver);
     if (virtio_blk_new(&f->blk, &f->driver.machine, &options, &err) < 0) {

@@ -18,6 +18,7 @@ struct blk_fixture {
     struct driver driver;
     struct block_backend *backend;
     struct virtio_blk *blk;
+    int failed_with; // what the device told of its last failure
 };
 
 // A new file of that many bytes, already without a name. Byte i is blk_pattern(seed, i); seed 0: a hole.

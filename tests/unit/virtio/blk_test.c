@@ -225,7 +225,7 @@ static void a_request_shorter_than_its_header_breaks_the_device(void **state)
 }
 
 // The file is cut under the device: the host cannot read what the disk should have.
-static void an_error_of_the_host_is_an_io_error_and_counted(void **state)
+static void an_error_of_the_host_is_an_io_error_counted_and_told(void **state)
 {
     (void)state;
     uint8_t data[512];
@@ -235,6 +235,7 @@ static void an_error_of_the_host_is_an_io_error_and_counted(void **state)
     assert_int_equal(used, 0);
     assert_int_equal(virtio_blk_counters(f.blk).failed, 1);
     assert_int_equal(virtio_blk_counters(f.blk).last_error, -EIO);
+    assert_int_equal(f.failed_with, -EIO);
     assert_int_equal(blk_do(&f, VIRTIO_BLK_T_IN, 0, NULL, 0, data, sizeof data, NULL), VIRTIO_BLK_S_OK);
 }
 
@@ -364,7 +365,7 @@ int main(void)
         STARTED(a_full_queue_of_requests_is_all_served),
         STARTED(a_request_without_a_status_byte_breaks_the_device),
         STARTED(a_request_shorter_than_its_header_breaks_the_device),
-        STARTED(an_error_of_the_host_is_an_io_error_and_counted),
+        STARTED(an_error_of_the_host_is_an_io_error_counted_and_told),
         STARTED(after_a_reset_nothing_touches_the_guest),
         BARE(without_flush_a_write_is_flushed_before_it_completes),
         BARE(the_rate_limit_holds_requests_back),
