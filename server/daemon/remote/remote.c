@@ -33,6 +33,8 @@ static const struct remote_ops ops = {
     .service_served = remote_topology_service_served,
     .mail_processed = intake_on_processed,
     .describe_link = describe_link,
+    .environment_went = remote_presence_went,
+    .environment_asked = remote_presence_ask,
 };
 
 static void on_state(void *arg, enum broker_state state, const char *why)
@@ -48,6 +50,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     intake_tick(arg, io_realtime_ms());
+    remote_presence_tick(arg, io_realtime_ms());
 }
 
 static int init(struct remote *r, const struct remote_config *config, struct err *err)
@@ -67,7 +70,7 @@ static int init(struct remote *r, const struct remote_config *config, struct err
     int rc = broker_new(r->base, config->broker, &cb, r, &r->broker, err);
     if (rc < 0)
         return rc;
-    return remote_topology_init(r) < 0 ? err_set(err, -ENOMEM, "no memory for the link to the broker") : 0;
+    return remote_topology_init(r) < 0 || remote_presence_init(r) < 0 ? err_set(err, -ENOMEM, "no memory for the link to the broker") : 0;
 }
 
 int remote_new(struct event_base *base, const struct remote_config *config, struct router *router,
@@ -85,6 +88,7 @@ int remote_new(struct event_base *base, const struct remote_config *config, stru
     r->mediator = mediator;
     LIST_INIT(&r->intakes);
     LIST_INIT(&r->services_holding);
+    LIST_INIT(&r->peers);
     int rc = init(r, config, err);
     if (rc < 0) {
         remote_stop(r);
@@ -111,6 +115,7 @@ void remote_free(struct remote *r)
         return;
     while (!LIST_EMPTY(&r->intakes))          // NOLINT(clang-analyzer-unix.Malloc)
         intake_stop(LIST_FIRST(&r->intakes)); // NOLINT(clang-analyzer-unix.Malloc)
+    remote_presence_done(r);
     table_done(&r->intakes_by_id);
     table_done(&r->intakes_by_queue);
     if (r->tick)

@@ -37,6 +37,8 @@ struct intake {
     char queue[QUEUE_NAME_CAP];
 };
 
+struct peer;
+
 struct remote {
     struct event_base *base;
     struct router *router;
@@ -50,6 +52,9 @@ struct remote {
     LIST_HEAD(, intake) intakes, services_holding;
     uint64_t ids;
     struct event *tick;
+    char presence_key[AMQP_KEY_CAP];
+    uint64_t alive_ms;       // when this host last said that it is there
+    LIST_HEAD(, peer) peers; // other hosts that were heard of
     struct remote_stats stats;
     struct amqp_outgoing outgoing; // too large for the stack
     struct amqp_incoming incoming;
@@ -79,6 +84,16 @@ void intake_on_processed(void *arg, const char *tenant, const char *name); // re
 void intake_tick(struct remote *r, uint64_t now_ms);
 // False: that host has been heard of in a later life. What the broker delivers again proves nothing.
 bool intake_epoch_holds(struct intake *in, const char *host, uint64_t epoch, bool redelivered);
+
+// presence.c
+int remote_presence_init(struct remote *r);
+void remote_presence_done(struct remote *r);
+void remote_presence_went(void *arg, const char *tenant, const char *name, const char *reason); // remote_ops
+void remote_presence_ask(void *arg, const char *tenant, const char *name);                      // remote_ops
+// Whether a delivery is one host's word to the others, and no message.
+bool remote_presence_is(const struct remote *r, const struct broker_delivery *d);
+void remote_presence_heard(struct remote *r, const struct broker_delivery *d);
+void remote_presence_tick(struct remote *r, uint64_t now_ms);
 
 // incoming.c
 void incoming_delivery(void *arg, const struct broker_delivery *d); // broker_cb.on_delivery

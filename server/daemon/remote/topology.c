@@ -6,6 +6,7 @@
 //                       tenant.:service   -> service.tenant.service, shared by all hosts that serve it
 //                       host.HOST         -> inbox.HOST: replies
 //   env.event (direct)  tenant.:service   -> inbox.HOST of each host that serves it
+//                       host.presence     -> inbox.HOST of every host: presence.c
 //   env.dead (fanout)                     -> dead
 #include <stdio.h>
 

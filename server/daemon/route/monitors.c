@@ -10,10 +10,17 @@
 #include "mediate/gcra.h"
 #include "route/router_internal.h"
 
+#define ASK_AGAIN_MS  2000
+#define UNANSWERED_MS 5000
+
 struct watched {
     struct table_node node;
     struct address address; // with its tenant
     uint32_t n_gone;        // how often it went since somebody first monitored it
+    LIST_ENTRY(watched) of_far;
+    bool far;                    // it was not of this host when somebody first monitored it
+    uint64_t first_ms, asked_ms; // when other hosts were asked for it
+    char host[NAME_CAP];         // that has it; "": not known
     LIST_HEAD(, monitor) monitors;
 };
 
@@ -30,12 +37,22 @@ struct monitor {
     struct watcher *watcher;
     char asked[ADDRESS_CAP]; // the address as the agent wrote it
     uint32_t n_gone;         // of watched: how much of it the agent was told
+    bool waiting;            // for the first word of another host
     bool stale;              // the agent's connection was lost, and it has not asked again
 };
 
 int monitors_init(struct monitors *m)
 {
+    LIST_INIT(&m->far);
     return table_init(&m->watched, 0) < 0 || table_init(&m->watchers, 0) < 0 ? -ENOMEM : 0;
+}
+
+static void forget_watched(struct router *r, struct watched *w)
+{
+    table_remove(&r->monitors.watched, &w->node);
+    if (w->far)
+        LIST_REMOVE(w, of_far);
+    free(w);
 }
 
 static void drop(struct router *r, struct monitor *m)
@@ -45,10 +62,8 @@ static void drop(struct router *r, struct monitor *m)
     LIST_REMOVE(m, of_watched);
     LIST_REMOVE(m, of_watcher);
     free(m);
-    if (LIST_EMPTY(&watched->monitors)) {
-        table_remove(&r->monitors.watched, &watched->node);
-        free(watched);
-    }
+    if (LIST_EMPTY(&watched->monitors))
+        forget_watched(r, watched);
     if (--watcher->n_monitors == 0) {
         table_remove(&r->monitors.watchers, &watcher->node);
         free(watcher);
@@ -112,6 +127,9 @@ static struct watched *take_watched(struct router *r, const struct address *a)
     w->address = *a;
     LIST_INIT(&w->monitors);
     table_insert(&r->monitors.watched, &w->node, hash_address(r, a));
+    w->far = !directory_find(&r->directory, a->tenant, a->name);
+    if (w->far)
+        LIST_INSERT_HEAD(&r->monitors.far, w, of_far);
     return w;
 }
 
@@ -147,10 +165,8 @@ static struct monitor *add(struct router *r, struct environment *e, const struct
     struct watched *watched = m ? take_watched(r, a) : NULL;
     struct watcher *watcher = watched ? take_watcher(r, e) : NULL;
     if (!watcher) {
-        if (watched && LIST_EMPTY(&watched->monitors)) {
-            table_remove(&r->monitors.watched, &watched->node);
-            free(watched);
-        }
+        if (watched && LIST_EMPTY(&watched->monitors))
+            forget_watched(r, watched);
         free(m);
         return NULL;
     }
@@ -192,17 +208,20 @@ static enum receipt_code decide(struct router *r, struct environment *e, const s
     return d.code == RECEIPT_ACCEPTED ? RECEIPT_ACCEPTED : router_may_tell(r, &q, &d);
 }
 
+static void ask_hosts(struct router *r, struct watched *w)
+{
+    w->asked_ms = r->ops->realtime_ms(r->ops_arg);
+    if (r->remote && r->remote->environment_asked)
+        r->remote->environment_asked(r->remote_arg, w->address.tenant, w->address.name);
+}
+
 static void look(const struct router *r, const struct address *a, bool missed, struct monitors_answer *ret)
 {
     *ret = (struct monitors_answer){.away = missed, .certainty = AGENT_GONE_CERTAIN};
     snprintf(ret->reason, sizeof ret->reason, "it ended while this environment could not be told");
-    if (!directory_find(&r->directory, a->tenant, a->name)) {
-        *ret = (struct monitors_answer){.away = true, .certainty = AGENT_GONE_UNKNOWN};
-        snprintf(ret->reason, sizeof ret->reason, "it is not on this host, and its host has not told of it");
-    } else if (r->ops->away &&
-               r->ops->away(r->ops_arg, a->tenant, a->name, ret->reason, sizeof ret->reason)) {
+    if (r->ops->away && directory_find(&r->directory, a->tenant, a->name) &&
+        r->ops->away(r->ops_arg, a->tenant, a->name, ret->reason, sizeof ret->reason))
         ret->away = true;
-    }
 }
 
 enum receipt_code monitors_add(struct router *r, struct environment *watcher, const char *address,
@@ -224,6 +243,11 @@ enum receipt_code monitors_add(struct router *r, struct environment *watcher, co
     look(r, &a, m->n_gone != m->watched->n_gone, ret);
     m->n_gone = m->watched->n_gone;
     m->stale = false;
+    m->waiting = m->watched->far;
+    if (m->watched->far) {
+        m->watched->first_ms = r->ops->realtime_ms(r->ops_arg);
+        ask_hosts(r, m->watched);
+    }
     return RECEIPT_ACCEPTED;
 }
 
@@ -257,28 +281,47 @@ void monitors_detached(struct router *r, struct environment *watcher)
     m->stale = true;
 }
 
-void router_environment_went(struct router *r, const char *tenant, const char *name,
-                             enum agent_certainty certainty, const char *reason)
+static void tell(const struct router *r, struct monitor *m, enum agent_certainty certainty,
+                 const char *reason)
+{
+    struct endpoint *ep = m->watcher->environment->endpoint;
+    if (m->stale || !ep || !ep->cb->on_gone)
+        return; // it will ask
+    m->n_gone = m->watched->n_gone;
+    m->waiting = false;
+    if (may_know(r, m))
+        ep->cb->on_gone(ep->arg, m->asked, certainty, reason);
+}
+
+static void tell_all(const struct router *r, struct watched *w, enum agent_certainty certainty,
+                     const char *reason)
+{
+    struct monitor *m;
+    w->n_gone++;
+    LIST_FOREACH(m, &w->monitors, of_watched)
+    tell(r, m, certainty, reason);
+}
+
+static struct watched *find_by_name(const struct router *r, const char *tenant, const char *name)
 {
     struct address a = {.is_service = false};
     snprintf(a.tenant, sizeof a.tenant, "%s", tenant);
     snprintf(a.name, sizeof a.name, "%s", name);
-    struct watched *watched = find_watched(r, &a);
-    struct monitor *m;
-    if (watched) {
-        watched->n_gone++;
-        LIST_FOREACH(m, &watched->monitors, of_watched)
-        {
-            struct endpoint *ep = m->watcher->environment->endpoint;
-            if (m->stale || !ep || !ep->cb->on_gone)
-                continue; // it will ask
-            m->n_gone = watched->n_gone;
-            if (may_know(r, m))
-                ep->cb->on_gone(ep->arg, m->asked, certainty, reason);
-        }
-    }
+    return find_watched(r, &a);
+}
+
+void router_environment_went(struct router *r, const char *tenant, const char *name,
+                             enum agent_certainty certainty, const char *reason)
+{
+    struct watched *watched = find_by_name(r, tenant, name);
     const struct environment *e = directory_find(&r->directory, tenant, name);
-    struct watcher *own = e && certainty == AGENT_GONE_CERTAIN ? find_watcher(r, e) : NULL;
+    if (watched)
+        tell_all(r, watched, certainty, reason);
+    if (!e || certainty != AGENT_GONE_CERTAIN)
+        return;
+    if (r->remote && r->remote->environment_went)
+        r->remote->environment_went(r->remote_arg, tenant, name, reason);
+    struct watcher *own = find_watcher(r, e);
     if (own) // the programs that wanted to know are no more
         drop_all(r, own);
 }
@@ -292,4 +335,78 @@ void monitors_environment_removed(struct router *r, struct environment *e)
         router_environment_went(r, e->tenant, e->name, AGENT_GONE_CERTAIN, "it was deleted");
     else if (own)
         drop_all(r, own);
+}
+
+// ---- other hosts ----
+
+bool router_presence_here(const struct router *r, const char *tenant, const char *name, char *ret_reason,
+                          size_t cap)
+{
+    ret_reason[0] = '\0';
+    if (!directory_find(&r->directory, tenant, name))
+        return false;
+    if (r->ops->away && r->ops->away(r->ops_arg, tenant, name, ret_reason, cap) && ret_reason[0] == '\0')
+        snprintf(ret_reason, cap, "it does not run");
+    return true;
+}
+
+// What is said of an environment of this host by another one is not believed.
+static struct watched *find_far(const struct router *r, const char *tenant, const char *name)
+{
+    struct watched *w = find_by_name(r, tenant, name);
+    return w && w->far && !directory_find(&r->directory, tenant, name) ? w : NULL;
+}
+
+void router_presence_told(struct router *r, const char *host, const char *tenant, const char *name,
+                          const char *reason)
+{
+    struct watched *w = find_far(r, tenant, name);
+    struct monitor *m;
+    if (!w)
+        return;
+    bool first = w->host[0] == '\0';
+    snprintf(w->host, sizeof w->host, "%s", host);
+    LIST_FOREACH(m, &w->monitors, of_watched)
+    {
+        if ((m->waiting || first) && reason[0])
+            tell(r, m, AGENT_GONE_CERTAIN, reason);
+        m->waiting = false;
+    }
+}
+
+void router_presence_went(struct router *r, const char *host, const char *tenant, const char *name,
+                          const char *reason)
+{
+    struct watched *w = find_far(r, tenant, name);
+    if (!w)
+        return;
+    snprintf(w->host, sizeof w->host, "%s", host);
+    tell_all(r, w, AGENT_GONE_CERTAIN, reason);
+}
+
+void router_host_silent(struct router *r, const char *host)
+{
+    struct watched *w;
+    LIST_FOREACH(w, &r->monitors.far, of_far)
+    {
+        if (strcmp(w->host, host) != 0)
+            continue;
+        w->host[0] = '\0'; // whoever has it when hosts are heard of again will say so
+        tell_all(r, w, AGENT_GONE_UNKNOWN, "nothing has been heard of its host for a while");
+    }
+}
+
+void router_presence_tick(struct router *r, uint64_t now_ms)
+{
+    struct watched *w;
+    struct monitor *m;
+    LIST_FOREACH(w, &r->monitors.far, of_far)
+    {
+        if (w->host[0] || now_ms - w->asked_ms < ASK_AGAIN_MS)
+            continue;
+        ask_hosts(r, w);
+        LIST_FOREACH(m, &w->monitors, of_watched)
+        if (m->waiting && now_ms - w->first_ms >= UNANSWERED_MS)
+            tell(r, m, AGENT_GONE_UNKNOWN, "no host says that it has it");
+    }
 }

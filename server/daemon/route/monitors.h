@@ -4,6 +4,8 @@
 // of the environment that asked.
 #pragma once
 
+#include <sys/queue.h>
+
 #include "common/table.h"
 #include "route/router.h"
 
@@ -15,8 +17,9 @@ struct environment;
 struct endpoint;
 
 struct monitors {
-    struct table watched;  // environments that somebody monitors, by their names
-    struct table watchers; // environments that monitor, by their serials
+    struct table watched;     // environments that somebody monitors, by their names
+    struct table watchers;    // environments that monitor, by their serials
+    LIST_HEAD(, watched) far; // watched ones that are not of this host
 };
 
 int monitors_init(struct monitors *m); // 0 or -ENOMEM
@@ -24,7 +27,8 @@ void monitors_done(struct router *r);
 
 // What is known when a monitor begins, or begins again.
 struct monitors_answer {
-    bool away; // it does not run, or has ended since the same monitor was asked for before
+    bool away; // it does not run, or has ended since the same monitor was asked for before. Of another host's
+               // environments that is told later
     enum agent_certainty certainty;
     char reason[MONITORS_REASON_CAP];
 };

@@ -48,6 +48,10 @@ struct remote_ops {
     void (*service_served)(void *arg, const char *tenant, const char *service, bool served);
     // Mail was processed: there may be room for more.
     void (*mail_processed)(void *arg, const char *tenant, const char *name);
+    // An environment of this host has gone. NULL: no other host is to know.
+    void (*environment_went)(void *arg, const char *tenant, const char *name, const char *reason);
+    // Somebody here monitors an environment that is not here: ask whose it is.
+    void (*environment_asked)(void *arg, const char *tenant, const char *name);
     // What is wrong with the link, for operators.
     void (*describe_link)(void *arg, char *out, size_t cap);
 };
@@ -78,3 +82,19 @@ uint64_t router_depth(const struct router *r, const char *tenant, const char *na
 // Whether its mail comes by a queue of its own.
 bool router_mailbox_is_queue(const struct router *r, const char *tenant, const char *name);
 uint64_t router_service_depth(const struct router *r, const char *tenant, const char *service);
+
+// ---- what hosts tell each other about their environments (monitors.c) ----
+
+// Whether that environment is one of this host's; then reason says why it does not run, "" when it does.
+bool router_presence_here(const struct router *r, const char *tenant, const char *name, char *ret_reason,
+                          size_t cap);
+// Another host answers: it is one of its own, and does not run unless reason is "".
+void router_presence_told(struct router *r, const char *host, const char *tenant, const char *name,
+                          const char *reason);
+// An environment of another host has gone.
+void router_presence_went(struct router *r, const char *host, const char *tenant, const char *name,
+                          const char *reason);
+// Nothing has been heard of that host for a while.
+void router_host_silent(struct router *r, const char *host);
+// Asks again for what nobody has answered, and after a while says so to who waits. Every second or so.
+void router_presence_tick(struct router *r, uint64_t now_ms);

@@ -1,6 +1,7 @@
 // Tests of monitors at the router (route/monitors.c): who may, who is told, and what a lost connection
 // changes.
 #include "fixture.h"
+#include "route/remote.h"
 
 static struct fixture f;
 
@@ -190,7 +191,132 @@ static void an_environment_has_at_most_64(void **state)
     assert_told(&web, 1, "e64");
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+// ---- environments of other hosts ----
+
+static unsigned n_asked, n_went;
+static char about[ADDRESS_CAP];
+
+static void note_asked(void *arg, const char *tenant, const char *name)
+{
+    (void)arg;
+    n_asked++;
+    snprintf(about, sizeof about, "%s/%s", tenant, name);
+}
+
+static void note_went(void *arg, const char *tenant, const char *name, const char *reason)
+{
+    (void)arg;
+    n_went++;
+    snprintf(about, sizeof about, "%s/%s %s", tenant, name, reason);
+}
+
+static void note_environment(void *arg, const char *tenant, const char *name, bool what)
+{
+    (void)arg;
+    (void)tenant;
+    (void)name;
+    (void)what;
+}
+
+static void note_processed(void *arg, const char *tenant, const char *name)
+{
+    (void)arg;
+    (void)tenant;
+    (void)name;
+}
+
+static int setup_linked(void **state)
+{
+    static const struct remote_ops ops = {.environment_added = note_environment,
+                                          .environment_removed = note_environment,
+                                          .environment_running = note_environment,
+                                          .service_served = note_environment,
+                                          .mail_processed = note_processed,
+                                          .environment_asked = note_asked,
+                                          .environment_went = note_went};
+    setup(state);
+    n_asked = n_went = 0;
+    router_set_remote(f.router, &ops, NULL);
+    return 0;
+}
+
+static void another_hosts_environment_is_asked_for_and_told_of(void **state)
+{
+    (void)state;
+    assert_false(monitor(&web, "far"));
+    assert_int_equal(n_asked, 1);
+    assert_string_equal(about, "acme/far");
+    router_presence_told(f.router, "h2", "acme", "far", "");
+    assert_int_equal(web.n, 0);
+    router_presence_went(f.router, "h2", "acme", "far", "stopped");
+    assert_told(&web, 1, "far");
+    assert_int_equal(web.certainty, AGENT_GONE_CERTAIN);
+    router_presence_went(f.router, "h2", "acme", "other", "stopped");
+    assert_int_equal(web.n, 1);
+}
+
+static void another_hosts_environment_that_is_away_is_told_to_who_waits(void **state)
+{
+    (void)state;
+    monitor(&web, "far");
+    router_presence_told(f.router, "h2", "acme", "far", "stopped");
+    assert_told(&web, 1, "far");
+    monitor(&eve, "acme/far");
+    router_presence_told(f.router, "h2", "acme", "far", "stopped");
+    assert_told(&eve, 1, "acme/far");
+    assert_int_equal(web.n, 1);
+}
+
+static void what_nobody_has_is_unknown_and_asked_for_again(void **state)
+{
+    (void)state;
+    monitor(&web, "far");
+    router_presence_tick(f.router, f.now_ms + 1999);
+    assert_int_equal(n_asked, 1);
+    f.now_ms += 2000;
+    router_presence_tick(f.router, f.now_ms);
+    assert_int_equal(n_asked, 2);
+    assert_int_equal(web.n, 0);
+    f.now_ms += 3000;
+    router_presence_tick(f.router, f.now_ms);
+    assert_told(&web, 1, "far");
+    assert_int_equal(web.certainty, AGENT_GONE_UNKNOWN);
+    router_presence_told(f.router, "h2", "acme", "far", "failed"); // it comes to be known
+    assert_int_equal(web.n, 2);
+    assert_int_equal(web.certainty, AGENT_GONE_CERTAIN);
+}
+
+static void a_silent_host_makes_its_environments_unknown(void **state)
+{
+    (void)state;
+    monitor(&web, "far");
+    router_presence_told(f.router, "h2", "acme", "far", "");
+    router_host_silent(f.router, "h3");
+    assert_int_equal(web.n, 0);
+    router_host_silent(f.router, "h2");
+    assert_told(&web, 1, "far");
+    assert_int_equal(web.certainty, AGENT_GONE_UNKNOWN);
+    router_presence_told(f.router, "h2", "acme", "far", "");
+    assert_int_equal(web.n, 1); // it is back, and was there all the time
+}
+
+static void other_hosts_hear_of_ours_and_tell_nothing_of_them(void **state)
+{
+    (void)state;
+    char reason[64];
+    monitor(&web, "db");
+    router_presence_went(f.router, "h2", "acme", "db", "stopped");
+    assert_int_equal(web.n, 0);
+    stop("acme", "db");
+    assert_int_equal(n_went, 1);
+    assert_string_equal(about, "acme/db stopped");
+    assert_true(router_presence_here(f.router, "acme", "db", reason, sizeof reason));
+    assert_string_equal(reason, "");
+    assert_false(router_presence_here(f.router, "acme", "far", reason, sizeof reason));
+}
+
+#define T(name)      cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define LINKED(name) cmocka_unit_test_setup_teardown(name, setup_linked, teardown)
 
 int main(void)
 {
@@ -203,6 +329,11 @@ int main(void)
         T(what_went_without_a_connection_is_told_when_it_is_asked_for_again),
         T(the_end_of_who_monitors_ends_its_monitors),
         T(an_environment_has_at_most_64),
+        LINKED(another_hosts_environment_is_asked_for_and_told_of),
+        LINKED(another_hosts_environment_that_is_away_is_told_to_who_waits),
+        LINKED(what_nobody_has_is_unknown_and_asked_for_again),
+        LINKED(a_silent_host_makes_its_environments_unknown),
+        LINKED(other_hosts_hear_of_ours_and_tell_nothing_of_them),
     };
     return cmocka_run_group_tests_name("route/monitors", tests, NULL, NULL);
 }
