@@ -31,6 +31,8 @@ const char config_help[] =
     "  --log-kib N            log kept of each environment (default 256)\n"
     "  --log-kib-per-s N      what each environment may print (default 1024)\n"
     "  --image-mib-max N      largest image, disks too (default 16384)\n"
+    "  --journal-mib-max N    messages on disk, in segment files (default 4096)\n"
+    "  --journal-segment-kib N  size of one segment file (default 16384)\n"
     "  --boot-timeout-ms N    for an environment's agent to say hello (default 30000)\n"
     "  --linux-boot-timeout-ms N  the same of kind linux (default 120000)\n"
     "  --host-name NAME       of this host among others (default the machine's)\n"
@@ -212,6 +214,16 @@ static const struct setting settings[] = {
      .offset = offsetof(struct config, image_mib_max),
      .min = 1,
      .max = 1 << 20},
+    {.option = "journal-mib-max",
+     .member = "journal_mib_max",
+     .offset = offsetof(struct config, journal_mib_max),
+     .min = 8,
+     .max = 1 << 20},
+    {.option = "journal-segment-kib",
+     .member = "journal_segment_kib",
+     .offset = offsetof(struct config, journal_segment_kib),
+     .min = 2048,
+     .max = 1 << 20},
     {.option = "boot-timeout-ms",
      .member = "boot_timeout_ms",
      .offset = offsetof(struct config, boot_timeout_ms),
@@ -368,6 +380,8 @@ int config_read(int argc, char **argv, struct config *ret, struct err *err)
         .log_kib = 256,
         .log_kib_per_s = 1024,
         .image_mib_max = 16384,
+        .journal_mib_max = 4096,
+        .journal_segment_kib = 16384,
         .boot_timeout_ms = 30000,
         .linux_boot_timeout_ms = 120000,
         .log_level = LOG_LEVEL_INFO,

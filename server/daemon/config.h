@@ -28,6 +28,8 @@ struct config {
     uint32_t log_kib;         // of each environment's log
     uint32_t log_kib_per_s;   // what an environment may print
     uint32_t image_mib_max;   // of one upload
+    uint32_t journal_mib_max; // of messages on disk
+    uint32_t journal_segment_kib;
     uint32_t boot_timeout_ms; // for the agent's hello, in a cell
     uint32_t linux_boot_timeout_ms;
     bool stop_environments;   // at SIGTERM

@@ -105,6 +105,7 @@ static int lock_state(struct daemon *d, struct err *err)
 static int make_loop(struct daemon *d, struct err *err)
 {
     signal(SIGPIPE, SIG_IGN); // a peer that goes away is an error of its write
+    signal(SIGXFSZ, SIG_IGN); // and so is a limit on file sizes
     d->base = event_base_new();
     return d->base ? 0 : err_set(err, -ENOMEM, "no memory for the event loop");
 }
@@ -195,6 +196,19 @@ static int link_hosts(struct daemon *d, struct err *err)
     return rc < 0 ? rc : remote_new(d->base, &config, d->router, d->mediator, &d->remote, err);
 }
 
+// Before any environment is known: what it holds is handed to each as it comes.
+static int open_journal(struct daemon *d, struct err *err)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/journal", d->config.state);
+    const struct journal_config config = {
+        .folder = path,
+        .segment_bytes = (uint64_t)d->config.journal_segment_kib << 10,
+        .bytes_max = (uint64_t)d->config.journal_mib_max << 20,
+    };
+    return router_open_journal(d->router, &config, err);
+}
+
 static int start_manager(struct daemon *d, struct err *err)
 {
     const struct config *c = &d->config;
@@ -212,7 +226,10 @@ static int start_manager(struct daemon *d, struct err *err)
                                     .restart_min_ms = RESTART_MIN_MS,
                                     .still_timeout_ms = STILL_TIMEOUT_MS};
     struct manager_deps deps = {d->base, d->store, d->mutator, d->images, d->router};
-    return manager_new(&config, &deps, &d->manager, err);
+    int rc = manager_new(&config, &deps, &d->manager, err);
+    if (rc == 0)
+        router_settle(d->router);
+    return rc;
 }
 
 static int start_api(struct daemon *d, struct err *err)
@@ -283,6 +300,8 @@ static int catch_signals(struct daemon *d, struct err *err)
 static void shut_down(struct daemon *d)
 {
     remote_stop(d->remote); // senders hear what became of their messages while they are there
+    if (d->router)
+        router_flush(d->router); // whoever waits for a receipt is still there
     if (d->http)
         http_server_free(d->http);
     if (d->api)
@@ -315,9 +334,9 @@ static void shut_down(struct daemon *d)
 static int run(struct daemon *d, struct err *err)
 {
     static int (*const steps[])(struct daemon * d, struct err * err) = {
-        open_kernel, read_broker_password, raise_limits,  make_state,  drop_root,  lock_state,
-        make_loop,   open_store,           open_images,   make_router, link_hosts, start_manager,
-        start_api,   listen_http,          catch_signals,
+        open_kernel, read_broker_password, raise_limits, make_state,   drop_root,  lock_state,    make_loop,
+        open_store,  open_images,          make_router,  open_journal, link_hosts, start_manager, start_api,
+        listen_http, catch_signals,
     };
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
         int rc = steps[i](d, err);

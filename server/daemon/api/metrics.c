@@ -46,6 +46,7 @@ static void messages(FILE *out, const struct api *api)
     counter(out, "envd_messages_expired", "Dropped in a mailbox after their time.", s.expired);
     gauge(out, "envd_mailbox_messages", "Messages in mailboxes.", s.depth);
     gauge(out, "envd_mailbox_bytes", "Bytes in mailboxes.", s.depth_bytes);
+    gauge(out, "envd_dead_letters", "Messages that were given back too often.", s.dead);
     gauge(out, "envd_calls_waiting", "Calls that wait for their reply.", s.calls_waiting);
 }
 
@@ -105,6 +106,30 @@ static void link_to_hosts(FILE *out, const struct api *api)
     remote_messages(out, &s, &r);
 }
 
+static void journal(FILE *out, const struct api *api)
+{
+    static const char *const names[JOURNAL_STATE_COUNT] = {"writable", "full", "failing"};
+    struct journal_stats s;
+    if (!router_journal_stats(api->deps.router, &s))
+        return;
+    fprintf(out,
+            "# TYPE envd_journal_state gauge\n# HELP envd_journal_state 1 for the state that the journal "
+            "of messages is in.\n");
+    for (int i = 0; i < JOURNAL_STATE_COUNT; i++)
+        fprintf(out, "envd_journal_state{state=\"%s\"} %d\n", names[i], s.state == (enum journal_state)i);
+    gauge(out, "envd_journal_bytes", "Size of the journal's files.", s.bytes);
+    gauge(out, "envd_journal_segments", "The journal's files, spare ones included.", s.segments);
+    gauge(out, "envd_journal_live_records", "Records that are needed.", s.live);
+    gauge(out, "envd_journal_live_bytes", "Their size on disk.", s.live_bytes);
+    gauge(out, "envd_journal_recovered_records", "Needed records found when envd started.", s.recovered);
+    counter(out, "envd_journal_appends", "Records made durable.", s.appends);
+    counter(out, "envd_journal_syncs", "Groups of them, one fdatasync each.", s.syncs);
+    counter(out, "envd_journal_damaged", "Times that something durable could not be read.", s.damaged);
+    counter(out, "envd_journal_cleaned_segments",
+            "Segments used again after what they still held was copied.", s.cleaned);
+    counter(out, "envd_journal_copied_bytes", "Copied by that.", s.copied_bytes);
+}
+
 // Sums over all environments: one series each, however many environments there are.
 static void guests(FILE *out, const struct api *api)
 {
@@ -160,6 +185,7 @@ void handle_metrics(void *arg, struct http_request *req)
     environments(out, api);
     messages(out, api);
     link_to_hosts(out, api);
+    journal(out, api);
     guests(out, api);
     api_requests(out, api);
     mediator_stats(api->deps.mediator, &m);

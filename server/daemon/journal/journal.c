@@ -263,6 +263,24 @@ void journal_get_stats(const struct journal *j, struct journal_stats *ret)
     ret->live_bytes = j->live_bytes;
 }
 
+static bool has_items(const struct journal *j)
+{
+    const struct group *g;
+    TAILQ_FOREACH(g, &j->waiting, link)
+    {
+        if (g->n_items > 0)
+            return true;
+    }
+    return j->writing && j->writing->n_items > 0;
+}
+
+void journal_flush(struct journal *j)
+{
+    write_step(j);
+    while (has_items(j) && j->ring.in_flight > 0)
+        ring_wait(&j->ring);
+}
+
 void journal_close(struct journal *j)
 {
     if (!j)

@@ -91,6 +91,7 @@ struct journal_stats {
 };
 
 void journal_get_stats(const struct journal *j, struct journal_stats *ret);
-// Waits until what was appended is durable or has failed (its done is called), forgetting included, and frees
-// it. NULL is fine.
+// Waits until what was appended is durable or has failed: its done is called. For the way down, and tests.
+void journal_flush(struct journal *j);
+// The same, forgetting included, and frees it. NULL is fine.
 void journal_close(struct journal *j);

@@ -78,6 +78,13 @@ struct call_far *call_far_new(const struct address *caller, const char *host, co
     return NULL;
 }
 
+static void set_callee(struct call *call, struct environment *callee)
+{
+    call->callee = callee;
+    LIST_INSERT_HEAD(&callee->calls_served, call, in_callee);
+    callee->n_calls_far += call->far != NULL;
+}
+
 struct call *calls_add(struct router *r, const struct id *id, const struct call_sides *sides,
                        uint64_t deadline_ms, uint64_t now_ms)
 {
@@ -93,6 +100,7 @@ struct call *calls_add(struct router *r, const struct id *id, const struct call_
                           .caller = sides->caller,
                           .far = sides->far,
                           .called = *sides->called,
+                          .kept_seq = sides->kept_seq,
                           .deadline_ms = deadline_ms};
     if (arm(call, deadline_ms > now_ms ? deadline_ms - now_ms : 0) < 0) {
         far_free(call->far);
@@ -102,24 +110,26 @@ struct call *calls_add(struct router *r, const struct id *id, const struct call_
     table_insert(&c->by_id, &call->by_id, hash_id(c, id));
     table_insert(&c->by_handle, &call->by_handle, call->handle);
     if (sides->callee)
-        calls_set_callee(call, sides->callee);
+        set_callee(call, sides->callee);
     if (call->caller) {
         LIST_INSERT_HEAD(&call->caller->calls_made, call, in_caller);
         call->caller->n_calls_made++;
     }
+    if (!call->kept_seq)
+        durable_keep_call(r->durable, call);
     return call;
 }
 
 void calls_set_callee(struct call *call, struct environment *callee)
 {
-    call->callee = callee;
-    LIST_INSERT_HEAD(&callee->calls_served, call, in_callee);
-    callee->n_calls_far += call->far != NULL;
+    set_callee(call, callee);
+    durable_keep_call(call->router->durable, call);
 }
 
 void calls_remove(struct call *call)
 {
     struct calls *c = &call->router->calls;
+    durable_forget_call(call->router->durable, call);
     table_remove(&c->by_id, &call->by_id);
     table_remove(&c->by_handle, &call->by_handle);
     if (call->callee) {

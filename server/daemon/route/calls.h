@@ -29,7 +29,9 @@ struct call {
     struct address called;      // what the call was addressed to
     struct event *timer;
     uint64_t deadline_ms;
-    bool answering; // a reply is on its way into the caller's mailbox
+    bool answering;         // a reply is on its way into the caller's mailbox
+    uint64_t answering_key; // that reply's, which may be sent again
+    uint64_t kept_seq;      // its record in the journal; 0: none
     // Of an operator: NULL once cancelled.
     void (*on_reply)(void *arg, const struct envelope *reply);
     void *arg;
@@ -50,6 +52,7 @@ struct call_sides {
     struct call_far *far;       // taken over, on failure too
     struct environment *callee;
     const struct address *called;
+    uint64_t kept_seq; // in the journal from before; 0: a new call
 };
 
 // The deadline takes the call away by itself. NULL: no memory.

@@ -22,7 +22,7 @@ void directory_done(struct directory *d)
     struct environment *e;
     while ((e = LIST_FIRST(&d->all))) {
         directory_remove(d, e);
-        environment_free(e);
+        environment_free(e, false);
     }
     table_done(&d->environments);
     table_done(&d->services);
@@ -72,9 +72,9 @@ void directory_remove(struct directory *d, struct environment *e)
     LIST_REMOVE(e, link);
 }
 
-void environment_free(struct environment *e)
+void environment_free(struct environment *e, bool forget)
 {
-    e->mailbox->ops->close(e->mailbox);
+    e->mailbox->ops->close(e->mailbox, forget);
     seen_free(e->replies_sent);
     free(e);
 }

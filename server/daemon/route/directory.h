@@ -78,8 +78,8 @@ struct environment *directory_add(struct directory *d, const char *tenant, const
                                   struct mailbox *mailbox);
 // Takes it and its services out: nobody finds it any more.
 void directory_remove(struct directory *d, struct environment *e);
-// Closes the mailbox of what was taken out, and frees it. Its calls must be gone.
-void environment_free(struct environment *e);
+// Closes the mailbox of what was taken out, and frees it; forget: for good. Its calls must be gone.
+void environment_free(struct environment *e, bool forget);
 
 struct service *directory_find_service(const struct directory *d, const char *tenant, const char *name);
 // 0 (also when it was registered before), -EDQUOT (ROUTER_SERVICES_MAX) or -ENOMEM.

@@ -89,10 +89,11 @@ void endpoint_ack(struct endpoint *ep, const struct id *untrusted_id)
         r->remote->mail_processed(r->remote_arg, e->tenant, e->name);
 }
 
-void endpoint_release(struct endpoint *ep, const struct id *untrusted_id)
+void endpoint_release(struct endpoint *ep, const struct id *untrusted_id, bool failed)
 {
     struct environment *e = ep->environment;
-    bool known = e->mailbox->ops->release(e->mailbox, untrusted_id);
+    struct router *r = ep->router;
+    bool known = e->mailbox->ops->release(e->mailbox, untrusted_id, failed, r->ops->realtime_ms(r->ops_arg));
     ep->router->stats.released += known;
     e->stats.released += known;
 }

@@ -36,9 +36,10 @@ void endpoint_refuse_oversized(struct endpoint *ep, const struct id *untrusted_i
 // Takes the next message, or NULL; replies_only: only replies to calls of this environment. The caller owns a
 // reference.
 struct message *endpoint_next(struct endpoint *ep, bool replies_only);
-// Processed, or to be delivered again. Ids of nothing that is out are ignored.
+// Processed, or to be delivered again; failed: it was tried, and after some times it becomes a dead letter.
+// Ids of nothing that is out are ignored.
 void endpoint_ack(struct endpoint *ep, const struct id *untrusted_id);
-void endpoint_release(struct endpoint *ep, const struct id *untrusted_id);
+void endpoint_release(struct endpoint *ep, const struct id *untrusted_id, bool failed);
 // service: a valid name. ACCEPTED (also when registered before) or RATE_LIMITED (ROUTER_SERVICES_MAX).
 enum receipt_code endpoint_register(struct endpoint *ep, const char *service);
 // ACCEPTED or NO_SUCH_ENVIRONMENT.

@@ -13,8 +13,8 @@
 enum mailbox_outcome {
     MAILBOX_STORED,    // as durable as the class promises
     MAILBOX_DUPLICATE, // it was stored before, within the window
-    MAILBOX_FULL,
-    MAILBOX_UNKNOWN, // it may or may not have been stored
+    MAILBOX_FULL,      // or the disk is: it was not stored
+    MAILBOX_UNKNOWN,   // it may or may not have been stored
 };
 
 typedef void mailbox_put_cb(void *arg, enum mailbox_outcome outcome);
@@ -29,14 +29,33 @@ struct mailbox_limits {
     uint32_t messages_max; // and as many replies
     uint64_t bytes_max;    // and as much of replies
     uint32_t window;       // ids remembered to find duplicates
+    uint32_t releases_max; // of one message that is given back unprocessed: then it is a dead letter
+    uint32_t dead_max;     // dead letters that are kept: then the oldest goes
     struct mailbox_budget *budget;
 };
 
 struct mailbox_stats {
     uint64_t messages, bytes; // queued and out
     uint64_t out;
-    uint64_t expired; // dropped since the mailbox was made
+    uint64_t dead;
+    uint64_t expired;      // dropped since the mailbox was made
+    uint64_t dead_dropped; // dead letters that made room for others
 };
+
+enum mailbox_reason { // why a message is a dead letter; on disk: never change
+    MAILBOX_RELEASED_TOO_OFTEN = 1,
+};
+
+// One message that is there, for people.
+struct mailbox_item {
+    const struct message *message;
+    bool out;          // with the environment now
+    uint32_t releases; // since envd started
+    uint64_t since_ms; // of a dead letter
+    enum mailbox_reason reason;
+};
+
+typedef void mailbox_list_cb(void *arg, const struct mailbox_item *item);
 
 struct mailbox {
     const struct mailbox_ops *ops;
@@ -45,7 +64,7 @@ struct mailbox {
 struct mailbox_ops {
     // Takes a reference of its own when it keeps the message. done is called exactly once, possibly before
     // this returns, at the latest with UNKNOWN by close. The message can be taken by next once done said
-    // STORED.
+    // STORED. One that is put again meanwhile ends as the first one does.
     void (*put)(struct mailbox *mb, struct message *m, uint64_t realtime_ms, mailbox_put_cb *done, void *arg);
     // Whether a message of that size would be stored now: a hint.
     bool (*has_room)(const struct mailbox *mb, size_t len);
@@ -57,15 +76,31 @@ struct mailbox_ops {
     // Processed: forget it. Also for one that was out before and is queued again. False: there is no such
     // message.
     bool (*ack)(struct mailbox *mb, const struct id *id);
-    // Not processed: queue it again, where it was. False: no such message is out.
-    bool (*release)(struct mailbox *mb, const struct id *id);
+    // Not processed: queue it again, where it was. failed: it was tried; too often makes it a dead letter.
+    // False: no such message is out.
+    bool (*release)(struct mailbox *mb, const struct id *id, bool failed, uint64_t realtime_ms);
     void (*release_all)(struct mailbox *mb);
     // Drops what has expired and is not out; cheap when there is nothing.
     void (*expire)(struct mailbox *mb, uint64_t realtime_ms);
+    // The id of a message that it remembers to have had.
+    bool (*remembers)(const struct mailbox *mb, uint64_t dedup_key);
+    // Calls cb for each message that waits or is out, in order, or for each dead letter, the oldest first; at
+    // most max of them.
+    void (*list)(const struct mailbox *mb, bool dead, size_t max, mailbox_list_cb *cb, void *arg);
+    // Queues a dead letter again, behind what waits; id NULL: all. The number of them.
+    size_t (*replay)(struct mailbox *mb, const struct id *id);
+    // Forgets what waits and is not out, or dead letters; id NULL: all. The number of them.
+    size_t (*purge)(struct mailbox *mb, bool dead, const struct id *id);
     void (*get_stats)(const struct mailbox *mb, struct mailbox_stats *ret);
-    // Deletes the mailbox and what is in it.
-    void (*close)(struct mailbox *mb);
+    // Lets go of it. forget: what is in it, too; otherwise the next envd finds it.
+    void (*close)(struct mailbox *mb, bool forget);
 };
 
-// The class that lives in memory, as long as the process. NULL: no memory.
-struct mailbox *mailbox_memory_new(const struct mailbox_limits *limits);
+struct journal;
+struct kept_box;
+
+// The class `host`: messages are in memory and in the host's journal. *journal may become NULL later: then
+// nothing is stored or forgotten any more. box: what was recovered for it, or NULL; stays the caller's, its
+// messages do not. NULL: no memory.
+struct mailbox *mailbox_host_new(const struct mailbox_limits *limits, struct journal *const *journal,
+                                 const char *tenant, const char *name, struct kept_box *box);

@@ -63,6 +63,13 @@ void router_fill_receipt(const struct router *r, bool for_operator, const struct
         snprintf(receipt->detail, sizeof receipt->detail, "%s: %s", mediate_reason_text(d->reason), link);
         return;
     }
+    char journal[ROUTER_DETAIL_CAP * 3 / 4] = "";
+    if (d->reason == MEDIATE_REASON_MAILBOX)
+        durable_describe(r->durable, journal, sizeof journal);
+    if (journal[0]) {
+        snprintf(receipt->detail, sizeof receipt->detail, "%s: %s", mediate_reason_text(d->reason), journal);
+        return;
+    }
     struct policy_rule_view rule;
     const struct policy *policy = mediator_policy(r->mediator);
     if (policy && policy_revision(policy) == d->revision && policy_rule_at(policy, d->rule, &rule))

@@ -17,6 +17,8 @@ void router_config_default(struct router_config *ret)
         .mailbox_messages_max = 1000,
         .mailbox_bytes_max = 8u << 20,
         .total_bytes_max = 256u << 20,
+        .releases_max = 16,
+        .dead_max = 100,
         .dedup_window = 1024,
         .rate_per_s = 20000,
         .rate_burst = 20000,
@@ -52,6 +54,7 @@ static void on_sweep(evutil_socket_t fd, short events, void *arg)
     struct router *r = arg;
     uint64_t now_ms = r->ops->realtime_ms(r->ops_arg);
     struct environment *e;
+    durable_tick(r->durable);
     LIST_FOREACH(e, &r->directory.all, link)
     {
         e->mailbox->ops->expire(e->mailbox, now_ms);
@@ -90,15 +93,77 @@ void router_free(struct router *r)
     if (r->sweep)
         event_free(r->sweep);
     r->directory.on_service = NULL;
+    router_flush(r);
+    durable_close(r->durable); // what ends from here on is found again by the next envd
     calls_done(&r->calls);
     monitors_done(r);
     directory_done(&r->directory);
+    durable_free(r->durable);
     free(r);
+}
+
+int router_open_journal(struct router *r, const struct journal_config *config, struct err *err)
+{
+    return durable_open(r, config, &r->durable, err);
+}
+
+void router_settle(struct router *r)
+{
+    durable_settle(r->durable);
+}
+
+static struct journal *journal_of(const struct router *r)
+{
+    return r->durable ? *durable_journal(r->durable) : NULL;
+}
+
+void router_flush(struct router *r)
+{
+    if (journal_of(r))
+        journal_flush(journal_of(r));
+}
+
+bool router_journal_stats(const struct router *r, struct journal_stats *ret)
+{
+    if (journal_of(r))
+        journal_get_stats(journal_of(r), ret);
+    return journal_of(r) != NULL;
+}
+
+uint64_t router_epoch(const struct router *r)
+{
+    return journal_of(r) ? journal_epoch(journal_of(r)) : 0;
 }
 
 const struct router_config *router_get_config(const struct router *r)
 {
     return &r->config;
+}
+
+static struct mailbox *new_mailbox(struct router *r, const char *tenant, const char *name,
+                                   struct kept_box *box)
+{
+    static struct journal *const none = NULL;
+    const struct mailbox_limits limits = {
+        .messages_max = r->config.mailbox_messages_max,
+        .bytes_max = r->config.mailbox_bytes_max,
+        .window = r->config.dedup_window,
+        .releases_max = r->config.releases_max,
+        .dead_max = r->config.dead_max,
+        .budget = &r->budget,
+    };
+    return mailbox_host_new(&limits, r->durable ? durable_journal(r->durable) : &none, tenant, name, box);
+}
+
+// The replies that it sent, so that it can send them again.
+static void take_replies(const struct router *r, struct environment *e, const struct kept_box *box)
+{
+    const struct kept_key_list *keys = box ? &box->windows[KEPT_WINDOW_REPLIES] : NULL;
+    if (!keys || keys->n == 0 || !(e->replies_sent = seen_new(r->config.dedup_window)))
+        return;
+    for (size_t i = 0; i < keys->n; i++)
+        if (!seen_has(e->replies_sent, keys->keys[i].key))
+            seen_add(e->replies_sent, keys->keys[i].key);
 }
 
 int router_environment_added(struct router *r, const char *tenant, const char *name)
@@ -108,19 +173,15 @@ int router_environment_added(struct router *r, const char *tenant, const char *n
         return -EINVAL;
     if (directory_find(&r->directory, tenant, name))
         return -EEXIST;
-    const struct mailbox_limits limits = {
-        .messages_max = r->config.mailbox_messages_max,
-        .bytes_max = r->config.mailbox_bytes_max,
-        .window = r->config.dedup_window,
-        .budget = &r->budget,
-    };
-    struct mailbox *mailbox = mailbox_memory_new(&limits);
-    if (!mailbox)
-        return -ENOMEM;
-    if (directory_add(&r->directory, tenant, name, mailbox))
-        return 0;
-    mailbox->ops->close(mailbox);
-    return -ENOMEM;
+    struct kept_box *box = durable_take_box(r->durable, tenant, name);
+    struct mailbox *mailbox = new_mailbox(r, tenant, name, box);
+    struct environment *e = mailbox ? directory_add(&r->directory, tenant, name, mailbox) : NULL;
+    if (e)
+        take_replies(r, e, box);
+    else if (mailbox)
+        mailbox->ops->close(mailbox, false);
+    durable_free_box(box);
+    return e ? 0 : -ENOMEM;
 }
 
 void router_tell_running(const struct router *r, const struct environment *e, bool running)
@@ -212,7 +273,7 @@ int router_environment_removed(struct router *r, const char *tenant, const char 
     r->stats.expired += mailbox.expired; // router_get_stats() adds only those of mailboxes that are there
     directory_remove(&r->directory, e);  // before operators hear of their calls, and try again
     calls_end_all(e);
-    environment_free(e);
+    environment_free(e, true);
     return 0;
 }
 
@@ -221,6 +282,7 @@ static void add_mailbox(struct router_stats *stats, const struct environment *e)
     struct mailbox_stats mailbox;
     e->mailbox->ops->get_stats(e->mailbox, &mailbox);
     stats->expired += mailbox.expired;
+    stats->dead += mailbox.dead;
     stats->depth += mailbox.messages;
     stats->depth_bytes += mailbox.bytes;
 }

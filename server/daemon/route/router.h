@@ -10,6 +10,7 @@
 
 #include <event2/event.h>
 
+#include "journal/journal.h"
 #include "mediate/mediator.h"
 #include "proto/agent.h"
 
@@ -24,6 +25,8 @@ struct router_config {
     uint32_t mailbox_messages_max; // per environment; up to 65,536
     uint64_t mailbox_bytes_max;    // per environment; raised so that one message of body_max_bytes fits
     uint64_t total_bytes_max;      // of all mailboxes
+    uint32_t releases_max;         // of one message by its receiver, before it becomes a dead letter
+    uint32_t dead_max;             // dead letters per environment
     uint32_t dedup_window;         // ids that a mailbox remembers to find what is sent again; up to 65,536
     uint32_t rate_per_s;           // messages that one environment may send; 0: no limit
     uint32_t rate_burst;
@@ -57,8 +60,22 @@ struct router *router_new(struct event_base *base, const struct router_config *c
 void router_free(struct router *r);
 const struct router_config *router_get_config(const struct router *r);
 
-// An environment was defined, or is found to be at start. Its mailbox starts empty. 0, -EEXIST, -EINVAL (no
-// such name can be), or -ENOMEM.
+// Opens the journal in which all mailboxes are kept, and reads what it holds; before environments are added,
+// and once. Without it no message is accepted. What journal_open() says.
+int router_open_journal(struct router *r, const struct journal_config *config, struct err *err);
+// Every environment that there is was added: messages and calls of others are forgotten, and the calls that
+// waited when envd ended wait again.
+void router_settle(struct router *r);
+// Waits until everything under way to the journal has its outcome, and its sender the receipt: for the way
+// down, and for tests.
+void router_flush(struct router *r);
+// False: it is not open.
+bool router_journal_stats(const struct router *r, struct journal_stats *ret);
+// See journal_epoch(); 0: it is not open.
+uint64_t router_epoch(const struct router *r);
+
+// An environment was defined, or is found to be at start. Its mailbox holds what the journal held for it. 0,
+// -EEXIST, -EINVAL (no such name can be), or -ENOMEM.
 int router_environment_added(struct router *r, const char *tenant, const char *name);
 
 // How messages reach its mailbox: directly when they come from this host, or through a queue of its own at
@@ -117,6 +134,7 @@ struct router_stats {
     uint64_t acked;
     uint64_t released; // given back by an endpoint
     uint64_t expired;  // dropped in a mailbox
+    uint64_t dead;     // dead letters now
     uint64_t depth;    // messages in mailboxes now
     uint64_t depth_bytes;
     uint64_t calls_waiting;
@@ -128,3 +146,16 @@ void router_get_stats(const struct router *r, struct router_stats *ret);
 // The same of one environment: sent messages in accepted and refused, its own mailbox in the rest. -ENOENT.
 int router_environment_stats(const struct router *r, const char *tenant, const char *name,
                              struct router_stats *ret);
+
+// --- mailboxes, for operators; all -ENOENT: no such environment ---
+
+struct mailbox_item;
+// Calls cb for each message that waits or is out, or for each dead letter; at most max. See mailbox.h.
+int router_mailbox_list(const struct router *r, const char *tenant, const char *name, bool dead, size_t max,
+                        void (*cb)(void *arg, const struct mailbox_item *item), void *arg);
+// Queues dead letters again. id NULL: all. *ret_n: how many.
+int router_mailbox_replay(struct router *r, const char *tenant, const char *name, const struct id *id,
+                          size_t *ret_n);
+// Forgets what waits, or dead letters. id NULL: all. *ret_n: how many.
+int router_mailbox_purge(struct router *r, const char *tenant, const char *name, bool dead,
+                         const struct id *id, size_t *ret_n);

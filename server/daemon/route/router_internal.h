@@ -3,6 +3,7 @@
 
 #include "route/calls.h"
 #include "route/directory.h"
+#include "route/durable.h"
 #include "route/monitors.h"
 #include "route/remote.h"
 #include "route/router.h"
@@ -18,6 +19,7 @@ struct router {
     struct calls calls;
     struct monitors monitors;
     struct mailbox_budget budget;
+    struct durable *durable;         // NULL: not opened, nothing can be stored
     const struct remote_ops *remote; // NULL: there are no other hosts
     void *remote_arg;
     struct event *sweep; // drops what expired in mailboxes that nobody reads

@@ -36,7 +36,7 @@ static void end(struct session *s, struct deferred *d, bool release)
     TAILQ_REMOVE(&s->deferred, d, link);
     s->n_deferred--;
     if (release)
-        endpoint_release(s->endpoint, &d->id);
+        endpoint_release(s->endpoint, &d->id, false);
     free(d);
 }
 
@@ -45,7 +45,7 @@ void session_defer(struct session *s, const struct agent_frame *f)
     uint32_t delay_ms = f->defer.delay_ms < DELAY_MAX_MS ? f->defer.delay_ms : DELAY_MAX_MS;
     struct deferred *d = s->n_deferred < DEFERRED_MAX && delay_ms > 0 ? malloc(sizeof *d) : NULL;
     if (!d) {
-        endpoint_release(s->endpoint, &f->defer.id);
+        endpoint_release(s->endpoint, &f->defer.id, false);
         return;
     }
     *d = (struct deferred){.id = f->defer.id, .due_ns = io_monotonic_ns() + delay_ms * NS_PER_MS};

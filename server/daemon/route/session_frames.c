@@ -104,7 +104,7 @@ static void handle_ack(struct session *s, const struct agent_frame *f)
 
 static void handle_release(struct session *s, const struct agent_frame *f)
 {
-    endpoint_release(s->endpoint, &f->id);
+    endpoint_release(s->endpoint, &f->id, true);
 }
 
 static void handle_credit(struct session *s, const struct agent_frame *f)

@@ -70,6 +70,7 @@ void submission_answer(struct submission *s, struct call *call)
         s->envelope.expires_ms = call->deadline_ms;
     s->reply_to = call->handle;
     call->answering = true;
+    call->answering_key = s->dedup_key;
     const struct mediate_decision d = {.reason = MEDIATE_REASON_REPLY, .rule = POLICY_RULE_NONE};
     submission_record(s, NULL, &d, RECEIPT_ACCEPTED);
     if (call->far)
@@ -97,7 +98,9 @@ static void submit_reply(struct submission *s)
         submission_close(s);
         return;
     }
-    if (!call || call->answering) {
+    // The same reply again, while the first is still being stored: the mailbox lets it share the outcome.
+    bool again = call && call->answering && call->answering_key == s->dedup_key && call->caller;
+    if (!call || (call->answering && !again)) {
         submission_refuse(s, RECEIPT_EXPIRED, MEDIATE_REASON_NO_CALL);
         return;
     }
@@ -105,6 +108,7 @@ static void submit_reply(struct submission *s)
         submission_refuse(s, RECEIPT_MAILBOX_FULL, MEDIATE_REASON_MAILBOX);
         return;
     }
+    durable_keep_reply(r->durable, s->from.tenant, s->from.name, s->dedup_key);
     submission_answer(s, call);
 }
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "journal_folder.h"
 #include "route/endpoint.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -125,6 +126,13 @@ static void make_envelope(struct fuzz *f, struct envelope *e, uint8_t body[2], u
         e->correlation = small_id(take(f));
 }
 
+static void flush(struct fuzz *f)
+{
+    router_flush(f->router);
+    if (f->receipts_owed)
+        abort();
+}
+
 static void do_send(struct fuzz *f)
 {
     uint8_t sender = take(f) % ENVIRONMENTS, body[2];
@@ -133,8 +141,10 @@ static void do_send(struct fuzz *f)
     if (!f->sides[sender].ep)
         return;
     f->receipts_owed++;
-    if (endpoint_submit(f->sides[sender].ep, &e, on_receipt, f) < 0 || f->receipts_owed)
+    if (endpoint_submit(f->sides[sender].ep, &e, on_receipt, f) < 0)
         abort();
+    if (e.priority & 1) // the others are still under way when the next action comes
+        flush(f);
 }
 
 static void do_operator(struct fuzz *f)
@@ -145,8 +155,9 @@ static void do_operator(struct fuzz *f)
     make_envelope(f, &e, body, 0xff);
     uint64_t handle = 0;
     f->receipts_owed++;
-    if (router_submit_operator(f->router, &e, &cb, f, &handle) < 0 || f->receipts_owed)
+    if (router_submit_operator(f->router, &e, &cb, f, &handle) < 0)
         abort();
+    flush(f); // the handle is ours for as long
     if (handle)
         f->operator_call = handle;
 }
@@ -196,7 +207,7 @@ static void do_settle(struct fuzz *f)
     if (bits & 0x80)
         endpoint_ack(side->ep, &id);
     else
-        endpoint_release(side->ep, &id);
+        endpoint_release(side->ep, &id, bits & 0x40);
 }
 
 static void do_attach(struct fuzz *f)
@@ -281,7 +292,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     config.dedup_window = 12;
     struct fuzz f = {.data = data, .size = size, .now_ms = 1700000000000, .mediator = mediator_new(16, 16)};
     f.router = router_new(base, &config, &ops, &f, f.mediator);
-    if (!f.router)
+    char folder[JOURNAL_FOLDER_CAP];
+    if (!f.router || !journal_folder_open(f.router, folder))
         abort();
     set_policy(&f, 0);
     for (size_t i = 0; i < ENVIRONMENTS; i++) {
@@ -293,10 +305,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     while (f.at < f.size)
         actions[take(&f) % (sizeof actions / sizeof actions[0])](&f);
+    flush(&f);
     check_sums(&f);
     for (size_t i = 0; i < ENVIRONMENTS; i++)
         endpoint_detach(f.sides[i].ep);
     router_free(f.router);
     mediator_free(f.mediator);
+    journal_folder_remove(folder);
     return 0;
 }

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "journal_folder.h"
 #include "proto/agent.h"
 #include "route/session.h"
 
@@ -59,6 +60,8 @@ static void allow_all(struct mediator *m)
     mediator_set_policy(m, policy);
 }
 
+static char folder[JOURNAL_FOLDER_CAP];
+
 static void start(struct fuzz *f, int fd)
 {
     static struct event_base *base;
@@ -76,7 +79,8 @@ static void start(struct fuzz *f, int fd)
     *f = (struct fuzz){.base = base, .mediator = mediator_new(16, 16)};
     allow_all(f->mediator);
     f->router = router_new(f->base, &config, &ops, NULL, f->mediator);
-    if (!f->router || router_environment_added(f->router, "acme", "web") < 0 ||
+    if (!f->router || !journal_folder_open(f->router, folder) ||
+        router_environment_added(f->router, "acme", "web") < 0 ||
         router_environment_added(f->router, "acme", "db") < 0 ||
         session_new(f->router, f->base, "acme", "web", fd, &session_config, &callbacks, f, &f->session,
                     NULL) < 0)
@@ -87,6 +91,7 @@ static void turn(struct fuzz *f, int fd)
 {
     static uint8_t sink[1 << 16];
     event_base_loop(f->base, EVLOOP_NONBLOCK);
+    router_flush(f->router);
     if (f->session) {
         struct session_stats stats;
         session_get_stats(f->session, &stats);
@@ -132,5 +137,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         session_close(f.session);
     router_free(f.router);
     mediator_free(f.mediator);
+    journal_folder_remove(folder);
     return 0;
 }

@@ -7,9 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../../fuzz/route/journal_folder.h"
 #include "route/endpoint.h"
 
 struct fixture {
+    char folder[JOURNAL_FOLDER_CAP];
     struct event_base *base;
     struct mediator *mediator;
     struct router *router;
@@ -61,6 +63,7 @@ static inline void fixture_init(struct fixture *f, const struct router_config *c
     assert_non_null(f->mediator);
     f->router = router_new(f->base, config ? config : &defaults, &ops, f, f->mediator);
     assert_non_null(f->router);
+    assert_true(journal_folder_open(f->router, f->folder));
     fixture_policy(f, "* * * allow");
     assert_int_equal(router_environment_added(f->router, "acme", "web"), 0);
     assert_int_equal(router_environment_added(f->router, "acme", "db"), 0);
@@ -74,6 +77,7 @@ static inline void fixture_done(struct fixture *f)
     router_free(f->router);
     mediator_free(f->mediator);
     event_base_free(f->base);
+    journal_folder_remove(f->folder);
 }
 
 static inline struct wire_view text_view(const char *s)

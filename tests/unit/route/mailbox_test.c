@@ -1,9 +1,16 @@
-// Tests of the mailbox that lives in memory (mailbox_memory.c, seen.c), through the interface alone.
+// Tests of the mailbox of class host (mailbox_host.c, mailbox_dead.c, seen.c), through the interface alone,
+// with a journal of its own.
 #include "testing.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "journal/journal.h"
+#include "route/kept_box.h"
 #include "route/mailbox.h"
 #include "route/seen.h"
 
@@ -11,21 +18,46 @@
 
 static struct mailbox_budget budget;
 static struct mailbox *mb;
+static struct event_base *base;
+static struct journal *journal;
+static char folder[64];
+static const struct mailbox_limits limits = {
+    .messages_max = 8, .bytes_max = 4096, .window = 16, .releases_max = 3, .dead_max = 2, .budget = &budget};
 
 static int setup(void **state)
 {
     (void)state;
+    static const struct journal_cb cb = {0};
+    struct err err;
+    snprintf(folder, sizeof folder, "/tmp/mailbox-XXXXXX");
+    const struct journal_config config = {.folder = folder, .segment_bytes = 64u << 10, .bytes_max = 1};
+    base = event_base_new();
     budget = (struct mailbox_budget){.bytes_max = 1u << 20};
-    mb = mailbox_memory_new(
-        &(struct mailbox_limits){.messages_max = 8, .bytes_max = 4096, .window = 16, .budget = &budget});
+    if (!mkdtemp(folder) || journal_open(base, &config, &cb, NULL, &journal, &err) < 0)
+        return -1;
+    mb = mailbox_host_new(&limits, &journal, "acme", "db", NULL);
     return mb ? 0 : -1;
+}
+
+static void remove_folder(void)
+{
+    DIR *dir = opendir(folder);
+    for (struct dirent *e; dir && (e = readdir(dir));)
+        if (e->d_name[0] != '.')
+            unlinkat(dirfd(dir), e->d_name, 0);
+    if (dir)
+        closedir(dir);
+    rmdir(folder);
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    mb->ops->close(mb);
+    mb->ops->close(mb, true);
     assert_int_equal(budget.bytes, 0);
+    journal_close(journal);
+    event_base_free(base);
+    remove_folder();
     return 0;
 }
 
@@ -73,6 +105,7 @@ static enum mailbox_outcome put(struct what what)
     struct message *m = make(what);
     enum mailbox_outcome outcome = (enum mailbox_outcome) - 1;
     mb->ops->put(mb, m, NOW_MS, note_outcome, &outcome);
+    journal_flush(journal);
     message_unref(m);
     return outcome;
 }
@@ -102,7 +135,7 @@ static bool ack(unsigned n)
 static bool release(unsigned n)
 {
     const struct id id = id_of(n);
-    return mb->ops->release(mb, &id);
+    return mb->ops->release(mb, &id, false, NOW_MS);
 }
 
 static struct mailbox_stats stats(void)
@@ -269,8 +302,7 @@ static void all_mailboxes_share_one_budget(void **state)
 {
     (void)state;
     budget.bytes_max = 3000;
-    struct mailbox *other = mailbox_memory_new(
-        &(struct mailbox_limits){.messages_max = 8, .bytes_max = 4096, .window = 16, .budget = &budget});
+    struct mailbox *other = mailbox_host_new(&limits, &journal, "acme", "web", NULL);
     assert_int_equal(put((struct what){.n = 1, .body_len = 2000}), MAILBOX_STORED);
     struct message *m = make((struct what){.n = 2, .body_len = 2000});
     enum mailbox_outcome outcome;
@@ -279,9 +311,10 @@ static void all_mailboxes_share_one_budget(void **state)
     next();
     ack(1);
     other->ops->put(other, m, NOW_MS, note_outcome, &outcome);
+    journal_flush(journal);
     assert_int_equal(outcome, MAILBOX_STORED);
     message_unref(m);
-    other->ops->close(other);
+    other->ops->close(other, true);
 }
 
 static void a_full_mailbox_still_takes_replies(void **state)
@@ -327,6 +360,149 @@ static void what_is_out_does_not_expire_but_does_once_released(void **state)
     assert_int_equal(stats().messages, 0);
 }
 
+static void nothing_is_given_out_before_it_is_durable(void **state)
+{
+    (void)state;
+    struct message *m = make((struct what){.n = 1});
+    enum mailbox_outcome outcome = (enum mailbox_outcome) - 1;
+    mb->ops->put(mb, m, NOW_MS, note_outcome, &outcome);
+    assert_int_equal(outcome, (enum mailbox_outcome) - 1);
+    assert_false(mb->ops->has_next(mb, false));
+    assert_int_equal(next(), 0);
+    journal_flush(journal);
+    assert_int_equal(outcome, MAILBOX_STORED);
+    assert_int_equal(next(), 1);
+    message_unref(m);
+}
+
+static void what_is_put_again_meanwhile_ends_as_the_first_does(void **state)
+{
+    (void)state;
+    struct message *m = make((struct what){.n = 1});
+    enum mailbox_outcome outcomes[2];
+    for (unsigned i = 0; i < 2; i++)
+        mb->ops->put(mb, m, NOW_MS, note_outcome, &outcomes[i]);
+    journal_flush(journal);
+    assert_int_equal(outcomes[0], MAILBOX_STORED);
+    assert_int_equal(outcomes[1], MAILBOX_DUPLICATE);
+    assert_int_equal(next(), 1);
+    assert_int_equal(next(), 0);
+    message_unref(m);
+}
+
+static void closing_tells_who_still_waits(void **state)
+{
+    (void)state;
+    struct message *m = make((struct what){.n = 1});
+    struct mailbox *other = mailbox_host_new(&limits, &journal, "acme", "web", NULL);
+    enum mailbox_outcome outcome = (enum mailbox_outcome) - 1;
+    other->ops->put(other, m, NOW_MS, note_outcome, &outcome);
+    other->ops->close(other, true);
+    assert_int_equal(outcome, MAILBOX_UNKNOWN);
+    message_unref(m);
+}
+
+static void without_a_journal_nothing_is_stored(void **state)
+{
+    (void)state;
+    static struct journal *none;
+    struct mailbox *other = mailbox_host_new(&limits, &none, "acme", "web", NULL);
+    struct message *m = make((struct what){.n = 1});
+    enum mailbox_outcome outcome = MAILBOX_STORED;
+    other->ops->put(other, m, NOW_MS, note_outcome, &outcome);
+    assert_int_equal(outcome, MAILBOX_FULL);
+    other->ops->close(other, false);
+    message_unref(m);
+}
+
+static void fail_times(unsigned n, unsigned times)
+{
+    const struct id id = id_of(n);
+    for (unsigned i = 0; i < times; i++) {
+        assert_int_equal(next(), n);
+        assert_true(mb->ops->release(mb, &id, true, NOW_MS + i));
+    }
+}
+
+static void what_is_given_back_too_often_is_a_dead_letter(void **state)
+{
+    (void)state;
+    put((struct what){.n = 1});
+    fail_times(1, 2);
+    assert_int_equal(stats().dead, 0);
+    fail_times(1, 1);
+    assert_int_equal(stats().dead, 1);
+    assert_int_equal(stats().messages, 0);
+    assert_int_equal(next(), 0);
+    assert_int_equal(put((struct what){.n = 1}), MAILBOX_DUPLICATE);
+}
+
+static void giving_back_without_having_tried_does_not_count(void **state)
+{
+    (void)state;
+    put((struct what){.n = 1});
+    for (unsigned i = 0; i < 20; i++) {
+        assert_int_equal(next(), 1);
+        assert_true(release(1));
+    }
+    assert_int_equal(stats().dead, 0);
+}
+
+static void the_oldest_dead_letter_makes_room(void **state)
+{
+    (void)state;
+    for (unsigned i = 1; i <= 3; i++) {
+        put((struct what){.n = i});
+        fail_times(i, 3);
+    }
+    assert_int_equal(stats().dead, 2);
+    assert_int_equal(stats().dead_dropped, 1);
+}
+
+static unsigned listed[16];
+static size_t n_listed;
+
+static void note_listed(void *arg, const struct mailbox_item *item)
+{
+    (void)arg;
+    memcpy(&listed[n_listed++], item->message->id.bytes + 1, sizeof listed[0]);
+}
+
+static void messages_and_dead_letters_are_listed_and_replayed(void **state)
+{
+    (void)state;
+    put((struct what){.n = 1});
+    fail_times(1, 3);
+    put((struct what){.n = 2});
+    put((struct what){.n = 3, .priority = 7});
+    n_listed = 0;
+    mb->ops->list(mb, false, 16, note_listed, NULL);
+    assert_int_equal(n_listed, 2);
+    assert_int_equal(listed[0], 3);
+    assert_int_equal(listed[1], 2);
+    n_listed = 0;
+    mb->ops->list(mb, true, 16, note_listed, NULL);
+    assert_int_equal(n_listed, 1);
+    assert_int_equal(listed[0], 1);
+    const struct id other = id_of(9), id = id_of(1);
+    assert_int_equal(mb->ops->replay(mb, &other), 0);
+    assert_int_equal(mb->ops->replay(mb, &id), 1);
+    assert_int_equal(next(), 3);
+    assert_int_equal(next(), 2);
+    assert_int_equal(next(), 1);
+}
+
+static void purging_leaves_what_is_out(void **state)
+{
+    (void)state;
+    for (unsigned i = 1; i <= 3; i++)
+        put((struct what){.n = i});
+    assert_int_equal(next(), 1);
+    assert_int_equal(mb->ops->purge(mb, false, NULL), 2);
+    assert_int_equal(stats().messages, 1);
+    assert_true(ack(1));
+}
+
 static void the_window_forgets_the_oldest(void **state)
 {
     (void)state;
@@ -361,6 +537,15 @@ int main(void)
         TEST(what_expired_is_not_delivered),
         TEST(what_expired_makes_room),
         TEST(what_is_out_does_not_expire_but_does_once_released),
+        TEST(nothing_is_given_out_before_it_is_durable),
+        TEST(what_is_put_again_meanwhile_ends_as_the_first_does),
+        TEST(closing_tells_who_still_waits),
+        TEST(without_a_journal_nothing_is_stored),
+        TEST(what_is_given_back_too_often_is_a_dead_letter),
+        TEST(giving_back_without_having_tried_does_not_count),
+        TEST(the_oldest_dead_letter_makes_room),
+        TEST(messages_and_dead_letters_are_listed_and_replayed),
+        TEST(purging_leaves_what_is_out),
         cmocka_unit_test(the_window_forgets_the_oldest),
     };
     return cmocka_run_group_tests_name("route/mailbox", tests, NULL, NULL);

@@ -166,6 +166,7 @@ static unsigned submit(struct endpoint *ep, const struct envelope *e)
 {
     unsigned before = n_receipts;
     assert_int_equal(endpoint_submit(ep, e, note_receipt, NULL), 0);
+    router_flush(f.router);
     return n_receipts - before;
 }
 
@@ -187,6 +188,7 @@ static enum receipt_code deliver(const struct remote_arrival *a)
 {
     unsigned before = n_receipts;
     assert_int_equal(router_deliver(f.router, a, note_receipt, NULL), 0);
+    router_flush(f.router);
     assert_int_equal(n_receipts, before + 1);
     return last.code;
 }
@@ -309,6 +311,7 @@ static void an_operator_reads_what_is_wrong_with_the_link(void **state)
     struct envelope e = envelope(1, "", "acme/far", MESSAGE_SEND);
     uint64_t handle;
     assert_int_equal(router_submit_operator(f.router, &e, &cb, NULL, &handle), 0);
+    router_flush(f.router);
     assert_int_equal(link_says(REMOTE_UNREACHABLE), RECEIPT_HOST_UNREACHABLE);
     assert_non_null(strstr(last.detail, "no route to it"));
 }
@@ -375,6 +378,7 @@ static void an_operators_call_is_answered_from_elsewhere(void **state)
     struct envelope e = envelope(1, "", "acme/far", MESSAGE_CALL);
     uint64_t handle;
     assert_int_equal(router_submit_operator(f.router, &e, &cb, NULL, &handle), 0);
+    router_flush(f.router);
     link_says(REMOTE_STORED);
     struct envelope reply = reply_envelope(2, 1, "acme/far", "host/operator");
     n_replies = 0;

@@ -89,6 +89,7 @@ static enum receipt_code submit(struct side *side, const struct envelope *e)
 {
     unsigned before = n_receipts;
     assert_int_equal(endpoint_submit(side->ep, e, note_receipt, NULL), 0);
+    router_flush(f.router);
     assert_int_equal(n_receipts, before + 1);
     return last.code;
 }
@@ -614,6 +615,7 @@ static enum receipt_code submit_operator(const struct envelope *e)
     static const struct router_operator_cb cb = {.on_receipt = note_receipt, .on_reply = note_reply};
     unsigned before = n_receipts;
     assert_int_equal(router_submit_operator(f.router, e, &cb, NULL, &handle), 0);
+    router_flush(f.router);
     assert_int_equal(n_receipts, before + 1);
     return last.code;
 }

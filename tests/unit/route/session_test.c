@@ -110,8 +110,11 @@ static int teardown(void **state)
     return 0;
 }
 
+// What the journal is asked for in a turn is done in it.
 static void turn(void)
 {
+    event_base_loop(f.base, EVLOOP_NONBLOCK);
+    router_flush(f.router);
     event_base_loop(f.base, EVLOOP_NONBLOCK);
 }
 
@@ -908,10 +911,14 @@ static void an_agent_that_does_not_read_is_not_read_from_either(void **state)
     session_get_stats(web.session, &stats);
     assert_true(stats.frames_in < sent); // it has stopped reading
     write_all(&web, "", 0);
-    unsigned receipts = 0;
-    while (receipts < sent - (rest_len > 0)) {
+    // A refusal needs no disk, and may overtake the receipts of what is stored.
+    static bool seen[1u << 16];
+    memset(seen, 0, sizeof seen);
+    for (unsigned receipts = 0; receipts < sent - (rest_len > 0); receipts++) {
         struct agent_frame frame = expect(&web, AGENT_RECEIPT);
-        assert_int_equal(frame.tag, ++receipts);
+        assert_in_range(frame.tag, 1, sent);
+        assert_true(sent < sizeof seen && !seen[frame.tag]);
+        seen[frame.tag] = true;
     }
 }
 

@@ -1,0 +1,25 @@
+// What durable.c and durable_calls.c share.
+#pragma once
+
+#include "route/durable.h"
+#include "route/router_internal.h"
+
+struct kept_call_entry {
+    TAILQ_ENTRY(kept_call_entry) link;
+    uint64_t seq;
+    struct kept_call call;
+};
+
+struct durable {
+    struct router *router;
+    struct journal *journal;
+    struct siphash_key key; // of the tables below
+    struct table boxes;     // recovered, by environment
+    struct table by_seq;    // the messages in them
+    struct table going;     // keys of a segment that is about to go, by environment
+    TAILQ_HEAD(, kept_call_entry) calls;
+    bool has_hash_key;
+};
+
+// Appends a record of keys that is dead from the start. -errno of journal_append().
+int durable_append_keys(struct durable *d, const struct kept_keys *keys);
