@@ -21,5 +21,8 @@ int kvm_linux_init(struct kvm_vm *vm, int dev_fd, const struct guest_memory *mem
                    struct err *err);
 // An eventfd whose writes interrupt the guest at an I/O APIC input (edge). The caller closes it. -errno.
 int kvm_linux_add_irq(const struct kvm_vm *vm, uint32_t gsi, struct err *err);
+// Interrupts the guest at such an input, at once. Callers for one input take turns: an edge inside another's
+// would be lost.
+void kvm_linux_interrupt(const struct kvm_vm *vm, uint32_t gsi);
 // Sets the registers of the first vCPU. After linux_load().
 int kvm_linux_set_start(const struct kvm_vm *vm, const struct linux_start *start, struct err *err);

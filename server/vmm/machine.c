@@ -244,7 +244,7 @@ struct virtio_machine machine_for_device(struct machine *m, size_t slot)
 struct machine_slot *machine_slot_add(struct machine *m, struct virtio_device *dev)
 {
     struct machine_slot *slot = &m->slots[m->n_slots];
-    *slot = (struct machine_slot){.machine = m, .dev = dev, .irq_fd = -1};
+    *slot = (struct machine_slot){.machine = m, .dev = dev};
     virtio_mmio_init(&m->mmio[m->n_slots++], dev);
     return slot;
 }

@@ -31,7 +31,7 @@ enum machine_pause { MACHINE_RUNS, MACHINE_PAUSES, MACHINE_PAUSED };
 struct machine_slot {
     struct machine *machine;
     struct virtio_device *dev;
-    int irq_fd; // -1: the machine's kind has another way to interrupt the guest
+    uint32_t gsi; // of Linux guests: what it interrupts them by
 };
 
 struct machine {

@@ -34,10 +34,7 @@ _Static_assert(MACHINE_SLOTS_MAX <= ACPI_DEVICES_MAX, "its name in ACPI for each
 
 static void raise_guest(struct machine_slot *slot)
 {
-    const uint64_t one = 1;
-    // Cannot fail short of 2^64 interrupts that KVM has not seen.
-    ssize_t ignored = write(slot->irq_fd, &one, sizeof one);
-    (void)ignored;
+    kvm_linux_interrupt(&slot->machine->guest_linux.vm, slot->gsi);
 }
 
 static void take_output(struct machine *m)
@@ -191,10 +188,7 @@ static int plug_devices(struct machine *m, struct acpi_device devices[MACHINE_SL
     for (size_t i = 0; i < m->n_slots; i++) {
         devices[i] = (struct acpi_device){
             .gpa = (uint32_t)window_of(i), .bytes = VIRTIO_MMIO_BYTES, .gsi = LINUX_VIRTIO_GSI + (uint32_t)i};
-        int fd = kvm_linux_add_irq(vm, devices[i].gsi, err);
-        if (fd < 0)
-            return fd;
-        m->slots[i].irq_fd = fd;
+        m->slots[i].gsi = devices[i].gsi;
         int rc = machine_add_doorbells(&m->slots[i], vm, window_of(i), err);
         if (rc < 0)
             return err_wrap(err, rc, "device %s", m->slots[i].dev->ops->name);
@@ -325,9 +319,6 @@ static void done(struct machine *m)
         virtio_blk_free(l->disks[i]);
         block_close(l->backends[i]);
     }
-    for (size_t i = 0; i < m->n_slots; i++)
-        if (m->slots[i].irq_fd >= 0)
-            close(m->slots[i].irq_fd);
     if (l->serial_irq_fd > 0)
         close(l->serial_irq_fd);
     kvm_vm_done(&l->vm);

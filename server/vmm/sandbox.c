@@ -47,6 +47,7 @@ struct value {
 // ioctl requests.
 static const struct value requests[] = {
     {KVM_RUN, RUN, BOTH},                      // first: it is the hot one
+    {KVM_IRQ_LINE, RUN, GUEST},                // devices' interrupts: hot, too
     {KVM_GET_REGS, RUN, BOTH},                 // fault reports
     {KVM_GET_SREGS, RUN, BOTH},                // set-up, fault reports, FS.base
     {KVM_SET_SREGS, RUN, CELL},                // set-up, FS.base
@@ -72,7 +73,7 @@ static const struct value requests[] = {
     {KVM_GET_TSC_KHZ, SETUP, CELL},            // clock page
     {KVM_SET_DEVICE_ATTR, SETUP, CELL},        // TSC offset
     {KVM_IOEVENTFD, SETUP, BOTH},              // doorbells
-    {KVM_IRQFD, SETUP, GUEST},                 // interrupts
+    {KVM_IRQFD, SETUP, GUEST},                 // the serial port's interrupt
     {TUNSETOFFLOAD, RUN, GUEST},               // what the driver of the NIC can take, when it says so
     {BLKGETSIZE64, SETUP, GUEST},              // size of a disk
 };

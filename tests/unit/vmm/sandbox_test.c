@@ -179,12 +179,14 @@ BODY(setup_irqchip, SANDBOX_SETUP, syscall(SYS_ioctl, -1, KVM_CREATE_IRQCHIP, 0)
 BODY(run_set_sregs, SANDBOX_RUN, syscall(SYS_ioctl, -1, KVM_SET_SREGS, 0))
 BODY(run_kvmclock, SANDBOX_RUN, syscall(SYS_ioctl, -1, KVM_KVMCLOCK_CTRL, 0))
 BODY(run_vcpu_events, SANDBOX_RUN, syscall(SYS_ioctl, -1, KVM_GET_VCPU_EVENTS, 0))
+BODY(run_irq_line, SANDBOX_RUN, syscall(SYS_ioctl, -1, KVM_IRQ_LINE, 0))
 
 static void a_cell_gets_nothing_of_what_only_linux_needs(void **state)
 {
     (void)state;
     void (*const bodies[])(void) = {run_io_uring_setup, run_io_uring_enter, setup_io_uring_setup,
-                                    setup_irqchip,      run_kvmclock,       run_vcpu_events};
+                                    setup_irqchip,      run_kvmclock,       run_vcpu_events,
+                                    run_irq_line};
     kind = VMCTL_KIND_CELL;
     for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++)
         assert_killed(bodies[i]);
@@ -199,6 +201,7 @@ static void a_linux_guest_makes_its_rings_before_it_runs(void **state)
     assert_fine(run_io_uring_enter);
     assert_fine(run_kvmclock);
     assert_fine(run_vcpu_events);
+    assert_fine(run_irq_line);
     assert_killed(run_io_uring_setup);
     assert_killed(run_set_sregs);
     kind = VMCTL_KIND_CELL;
