@@ -176,7 +176,7 @@ static int fill_expiry(struct cli *cli, json_t *request, const char *text)
     for (size_t i = 0; n > 0 && i < sizeof units / sizeof units[0]; i++) {
         if (strcmp(end, units[i].name) != 0 || n > EXPIRES_MS_MAX / units[i].ms)
             continue;
-        json_object_set_new(request, "timeout_ms", json_integer((json_int_t)(n * units[i].ms)));
+        json_object_set_new(request, "timeout_ms", json_integer((json_int_t)n * units[i].ms));
         return 0;
     }
     return cli_fail(cli, CLI_USAGE, "--expires %s: a time of at most 10 minutes is wanted, as in 30s", text);

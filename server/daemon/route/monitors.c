@@ -72,8 +72,11 @@ static void drop(struct router *r, struct monitor *m)
 
 static void drop_all(struct router *r, struct watcher *w)
 {
-    for (unsigned n = w->n_monitors; n > 0; n--) // the last one takes w along
-        drop(r, LIST_FIRST(&w->monitors));
+    struct monitor *next;
+    for (struct monitor *m = LIST_FIRST(&w->monitors); m; m = next) {
+        next = LIST_NEXT(m, of_watcher);
+        drop(r, m); // the last one takes w along
+    }
 }
 
 void monitors_done(struct router *r)
