@@ -29,6 +29,7 @@ const struct verb verbs[] = {
     {"show", "show TENANT/NAME", "show an environment", verb_show},
     {"top", "top [TENANT] [--sort cpu|memory|net|disk|messages|name] [--interval SECONDS] [--once]",
      "show what environments use, live", verb_top},
+    {"broker", "broker", "show the link to the message broker", verb_broker},
     {"logs", "logs TENANT/NAME [-f | --follow] [--tail LINES]", "print what an environment printed",
      verb_logs},
     {"exec",

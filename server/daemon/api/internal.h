@@ -128,7 +128,7 @@ void list_reply(struct api *api, struct http_request *req, const char *prefix, c
 
 // --- one file per noun: handlers for routes.c, and what they keep ---
 
-http_handler handle_live, handle_ready, handle_server, handle_openapi, handle_metrics;
+http_handler handle_live, handle_ready, handle_server, handle_openapi, handle_metrics, handle_broker;
 http_handler handle_tenants_list, handle_tenant_create, handle_tenant_get, handle_tenant_change,
     handle_tenant_delete;
 http_handler handle_environments_all, handle_environments_list, handle_environment_create,

@@ -12,6 +12,7 @@ static const struct http_route routes[] = {
     {"GET", "/metrics", HTTP_BODY_NONE, 0, handle_metrics},
     {"GET", "/v1", HTTP_BODY_NONE, 0, handle_server},
     {"GET", "/v1/openapi.yaml", HTTP_BODY_NONE, 0, handle_openapi},
+    {"GET", "/v1/broker", HTTP_BODY_NONE, 0, handle_broker},
 
     {"GET", "/v1/tenants", HTTP_BODY_NONE, 0, handle_tenants_list},
     {"POST", "/v1/tenants", HTTP_BODY_COLLECT, SMALL, handle_tenant_create},
