@@ -18,20 +18,19 @@ static struct peer *latest;  // whose figures a failure tells
 
 // --- the broker ---
 
-static void shell(const char *format, const char *a, const char *b, const char *c, const char *d)
-{
-    char line[1024];
-    snprintf(line, sizeof line, "%s/deploy/broker %s %s %s%s", a, b, folder, c, d);
-    (void)format;
-    int status = system(line);
-    if (status != 0)
-        fail_msg("%s: ended with %d", line, WEXITSTATUS(status));
-}
-
 static const char *source(void)
 {
     const char *s = getenv("ENVD_SOURCE");
     return s ? s : ".";
+}
+
+static void run_script(const char *verb, const char *args)
+{
+    char line[1024];
+    snprintf(line, sizeof line, "%s/deploy/broker %s %s %s", source(), verb, folder, args);
+    int status = system(line);
+    if (status != 0)
+        fail_msg("%s: ended with %d", line, WEXITSTATUS(status));
 }
 
 int rig_start(const char *options)
@@ -106,7 +105,7 @@ char *rig_password(const char *user)
 
 void rig_broker(const char *verb, const char *args)
 {
-    shell(NULL, source(), verb, args, "");
+    run_script(verb, args);
 }
 
 static bool has_ended(void *arg)
