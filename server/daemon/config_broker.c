@@ -1,4 +1,5 @@
 // Owns the broker's URL. Called by config.c.
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +35,24 @@ static bool read_port(const char *text, size_t len, uint16_t *ret)
     return true;
 }
 
+// The virtual host as URLs write it: %2f is a slash.
+static bool read_vhost(const char *text, char *out, size_t cap)
+{
+    size_t n = 0;
+    for (; *text; text++) {
+        unsigned value = (unsigned char)*text;
+        if (*text == '%' && (!isxdigit((unsigned char)text[1]) || !isxdigit((unsigned char)text[2]) ||
+                             sscanf(text + 1, "%2x", &value) != 1 || value == 0))
+            return false;
+        text += *text == '%' ? 2 : 0;
+        if (n + 1 >= cap)
+            return false;
+        out[n++] = (char)value;
+    }
+    out[n] = '\0';
+    return true;
+}
+
 int config_read_broker(const char *url, struct config_broker *ret, struct err *err)
 {
     struct config_broker b = *ret;
@@ -48,13 +67,12 @@ int config_read_broker(const char *url, struct config_broker *ret, struct err *e
     size_t len = bracketed ? strcspn(host, "]") : strcspn(host, ":/");
     const char *after = host + len + (bracketed && host[len] == ']');
     b.port = 0;
-    if (memchr(host, '@', authority) || strlen(vhost) >= sizeof b.vhost ||
+    if (memchr(host, '@', authority) || !read_vhost(vhost, b.vhost, sizeof b.vhost) ||
         !copy(b.host, sizeof b.host, host + bracketed, len - bracketed))
         return refuse(url, err);
     if (*after == ':' ? !read_port(after + 1, (size_t)(host + authority - after - 1), &b.port)
                       : after != host + authority)
         return refuse(url, err);
-    snprintf(b.vhost, sizeof b.vhost, "%s", vhost);
     *ret = b;
     return 0;
 }

@@ -13,6 +13,7 @@
 #   expect_in WHAT PART TEXT       PART occurs in TEXT
 #   wait_for WHAT COMMAND...       until the command succeeds, 20 s at most
 #   state_of TENANT/NAME           the environment's state; reason_of its reason's code
+# A story may define story_end, which is called first when it ends, however it does.
 # $bin, $guest: the build's programs. $run, $state: the folders. $envd_pid, $envpriv_pid.
 set -euo pipefail
 build=${ENVD_BUILD:?set ENVD_BUILD to a build folder}
@@ -51,6 +52,7 @@ chown "$story_uid:$story_uid" "$run" "$state"
 # The program files may lie where an unprivileged daemon cannot reach; envd opens the kernel before it gives up root.
 export ENVCTL_SOCKET=$run/envd.sock NO_COLOR=1
 envd_pid= envpriv_pid= helpers=() mounts=() # helpers: pids, mounts: folders, that the end is to end
+inside=() host=                             # of stories with several hosts: how to enter one's network, and its name
 steps=0
 
 ok() {
@@ -118,15 +120,15 @@ wait_for() {
 alive() { [ -n "$1" ] && kill -0 "$1" 2>/dev/null; }
 
 start_envpriv() {
-    "$bin/envpriv" --run "$run" --envvm "$envvm" --user "$story_uid" "$@" >>"$work/envpriv.log" 2>&1 &
+    "${inside[@]}" "$bin/envpriv" --run "$run" --envvm "$envvm" --user "$story_uid" "$@" >>"$work/${host}envpriv.log" 2>&1 &
     envpriv_pid=$!
     wait_for "envpriv's socket" test -S "$run/priv.sock"
 }
 
 # Without waiting: for stories about a start that fails.
 launch_envd() {
-    "$bin/envd" --state "$state" --run "$run" --user "$story_uid" --cell-kernel "$guest/cell-kernel.elf" "$@" \
-        >>"$work/envd.log" 2>&1 &
+    "${inside[@]}" "$bin/envd" --state "$state" --run "$run" --user "$story_uid" --cell-kernel "$guest/cell-kernel.elf" "$@" \
+        >>"$work/${host}envd.log" 2>&1 &
     envd_pid=$!
 }
 
@@ -186,24 +188,27 @@ pid_of() {
 
 # What is left of this story, one line each: processes of its folder, links of its namespace, cgroups, mounts.
 leftovers() {
-    local instance=${story_instance:-} pid
+    local instance pid
     for pid in $(jobs -p); do
         kill -0 "$pid" 2>/dev/null && echo "process $pid: $(tr '\0' ' ' </proc/"$pid"/cmdline 2>/dev/null)"
     done
     ip -o link show 2>/dev/null | awk -F': ' '$2 ~ /^ev/ {print "link " $2}'
-    [ -z "$instance" ] || find /sys/fs/cgroup -maxdepth 3 -name "envd-$instance" 2>/dev/null | sed 's/^/cgroup /'
+    for instance in ${story_instance:-}; do
+        find /sys/fs/cgroup -maxdepth 3 -name "envd-$instance" 2>/dev/null | sed 's/^/cgroup /'
+    done
     awk -v w="$work" 'index($5, w) == 1 {print "mount " $5}' /proc/self/mountinfo
     return 0
 }
 
 learn_instance() {
-    story_instance=$(sed -n 's/.*connected to envpriv (instance \([a-z0-9]*\),.*/\1/p' "$work/envd.log" 2>/dev/null | tail -n 1)
+    story_instance=$(sed -n 's/.*connected to envpriv (instance \([a-z0-9]*\),.*/\1/p' "$work"/*envd.log 2>/dev/null | sort -u)
 }
 
 finish() {
     local rc=$? left pid
     trap - EXIT INT TERM
     set +e
+    if declare -F story_end >/dev/null; then story_end; fi
     learn_instance
     if [ $rc -ne 0 ] && [ $rc -ne 77 ]; then
         print_logs

@@ -101,10 +101,11 @@ static void a_broker_is_a_url_without_a_user(void **state)
     assert_int_equal(c.broker.port, 5671);
     assert_string_equal(c.broker.vhost, "envd");
     assert_true(c.broker.tls);
-    assert_int_equal(READ(&c, &err, NEEDED, "--host-name", "h1", "--broker", "amqp://[::1]:5000",
+    assert_int_equal(READ(&c, &err, NEEDED, "--host-name", "h1", "--broker", "amqp://[::1]:5000/%2F",
                           "--broker-password-file", "/p"),
                      CONFIG_RUN);
     assert_string_equal(c.broker.host, "::1");
+    assert_string_equal(c.broker.vhost, "/");
     assert_int_equal(c.broker.port, 5000);
     static const char *const wrong[] = {"",
                                         "mq.example",
@@ -117,6 +118,7 @@ static void a_broker_is_a_url_without_a_user(void **state)
                                         "amqp://[::1",
                                         "amqp://mq:1x",
                                         "amqp://me:pw@mq/x",
+                                        "amqp://mq/%2",
                                         "amqp://[]:1"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
         assert_int_equal(READ(&c, &err, NEEDED, "--broker", wrong[i]), -EINVAL);
