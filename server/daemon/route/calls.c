@@ -101,7 +101,8 @@ struct call *calls_add(struct router *r, const struct id *id, const struct call_
                           .far = sides->far,
                           .called = *sides->called,
                           .kept_seq = sides->kept_seq,
-                          .deadline_ms = deadline_ms};
+                          .deadline_ms = deadline_ms,
+                          .owed = sides->far == NULL};
     if (arm(call, deadline_ms > now_ms ? deadline_ms - now_ms : 0) < 0) {
         far_free(call->far);
         free(call);
@@ -142,6 +143,7 @@ void calls_remove(struct call *call)
     }
     event_free(call->timer);
     far_free(call->far);
+    message_unref(call->early);
     free(call);
 }
 

@@ -32,6 +32,8 @@ struct call {
     bool answering;         // a reply is on its way into the caller's mailbox
     uint64_t answering_key; // that reply's, which may be sent again
     uint64_t kept_seq;      // its record in the journal; 0: none
+    bool owed;              // the caller has no receipt yet: a broker's confirm may come after the reply
+    struct message *early;  // an operator's reply, until its receipt is given
     // Of an operator: NULL once cancelled.
     void (*on_reply)(void *arg, const struct envelope *reply);
     void *arg;

@@ -30,6 +30,8 @@ static void settle_calls(struct submission *s, enum receipt_code told)
 {
     struct router *r = s->router;
     struct call *made = calls_find_handle(&r->calls, s->call_handle);
+    if (made)
+        made->owed = false;
     if (made && (made->caller || made->far) && told == RECEIPT_UNKNOWN_OUTCOME) {
         // It may have gone out, and its reply is welcome.
     } else if (made && told != RECEIPT_ACCEPTED) {
@@ -51,13 +53,33 @@ static void finish_reply(struct submission *s)
     struct call *call = calls_find_handle(&s->router->calls, s->reply_to);
     if (!call)
         return;
-    void (*on_reply)(void *arg, const struct envelope *reply) = call->on_reply;
-    void *arg = call->arg;
     if (s->what.sender && call->callee && !seen_has(call->callee->replies_sent, s->dedup_key))
         seen_add(call->callee->replies_sent, s->dedup_key);
+    if (!call->caller && !call->far && call->owed) {
+        call->early = message_new(&s->envelope, s->dedup_key);
+        return;
+    }
+    void (*on_reply)(void *arg, const struct envelope *reply) = call->on_reply;
+    void *arg = call->arg;
     calls_remove(call);
     if (on_reply)
         on_reply(arg, &s->envelope);
+}
+
+// An operator has its receipt now, and perhaps the reply came before it, or the deadline did.
+static void finish_call(struct submission *s)
+{
+    struct call *made = calls_find_handle(&s->router->calls, s->call_handle);
+    struct envelope reply;
+    if (!s->what.on_reply || !s->call_handle || (made && !made->early))
+        return;
+    struct message *early = made ? message_ref(made->early) : NULL;
+    bool wanted = !made || made->on_reply;
+    if (made)
+        calls_remove(made);
+    if (wanted)
+        s->what.on_reply(s->what.arg, early && message_envelope(early, &reply) ? &reply : NULL);
+    message_unref(early);
 }
 
 static void finish(struct submission *s, const struct mediate_decision *d, enum receipt_code told)
@@ -73,8 +95,10 @@ static void finish(struct submission *s, const struct mediate_decision *d, enum 
     r->stats.duplicates += told == RECEIPT_ACCEPTED && s->duplicate && !s->stored;
     router_fill_receipt(r, !by_environment, d, told, &s->receipt);
     s->what.done(s->what.arg, &s->receipt);
-    if (told == RECEIPT_ACCEPTED)
+    if (told == RECEIPT_ACCEPTED) {
+        finish_call(s);
         finish_reply(s);
+    }
     message_unref(s->message);
     free(s);
 }
@@ -156,7 +180,8 @@ static void on_sent(void *arg, enum remote_outcome outcome)
         [REMOTE_UNKNOWN] = RECEIPT_UNKNOWN_OUTCOME,
     };
     struct submission *s = arg;
-    s->stored = outcome == REMOTE_STORED;
+    const struct call *made = calls_find_handle(&s->router->calls, s->call_handle);
+    s->stored = outcome == REMOTE_STORED || (made && made->early); // what was answered has arrived
     s->link_refusal = refusals[outcome];
     // One that is here and was not found has a queue that is not declared yet.
     if (outcome == REMOTE_NOBODY && !s->to.is_service && !s->reply_to &&

@@ -386,6 +386,24 @@ static void an_operators_call_is_answered_from_elsewhere(void **state)
     assert_int_equal(n_replies, 1);
 }
 
+static void a_reply_that_overtakes_an_operators_receipt_follows_it(void **state)
+{
+    (void)state;
+    static const struct router_operator_cb cb = {note_receipt, note_reply};
+    struct envelope e = envelope(1, "", "acme/far", MESSAGE_CALL);
+    uint64_t handle;
+    assert_int_equal(router_submit_operator(f.router, &e, &cb, NULL, &handle), 0);
+    remote_done_cb *done = link_.done;
+    struct envelope reply = reply_envelope(2, 1, "acme/far", "host/operator");
+    n_replies = 0;
+    assert_int_equal(arrives(&reply, "h2"), RECEIPT_ACCEPTED);
+    assert_int_equal(n_replies, 0);
+    link_.done = done;
+    assert_int_equal(link_says(REMOTE_UNKNOWN), RECEIPT_ACCEPTED);
+    assert_int_equal(n_replies, 1);
+    assert_int_equal(arrives(&reply, "h2"), RECEIPT_EXPIRED);
+}
+
 static void what_arrives_is_decided_on_again(void **state)
 {
     (void)state;
@@ -599,6 +617,7 @@ int main(void)
         TEST(any_server_of_the_tenant_may_answer_a_call_to_its_service),
         TEST(a_call_that_was_not_sent_has_no_capability),
         TEST(an_operators_call_is_answered_from_elsewhere),
+        TEST(a_reply_that_overtakes_an_operators_receipt_follows_it),
         TEST(what_arrives_is_decided_on_again),
         TEST(the_senders_labels_and_image_come_with_the_message),
         TEST(what_arrives_twice_is_delivered_once),
