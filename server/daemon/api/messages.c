@@ -28,7 +28,8 @@ static const char *check_kind(const char *key, const char *text, size_t len)
 {
     (void)key;
     (void)len;
-    return strcmp(text, "send") == 0 || strcmp(text, "call") == 0 ? NULL : "must be send or call";
+    bool known = strcmp(text, "send") == 0 || strcmp(text, "call") == 0 || strcmp(text, "event") == 0;
+    return known ? NULL : "must be send, call or event";
 }
 
 static const char *check_id(const char *key, const char *text, size_t len)
@@ -234,11 +235,12 @@ void handle_message(void *arg, struct http_request *req)
     if (!body)
         return;
     struct envelope e = {
-        .kind = strcmp(json_get_string(body, "kind", "send"), "call") == 0 ? MESSAGE_CALL : MESSAGE_SEND,
+        .kind = MESSAGE_SEND,
         .to = view_of(json_get_string(body, "to", "")),
         .subject = view_of(json_get_string(body, "subject", "")),
         .content_type = view_of(json_get_string(body, "content_type", "")),
     };
+    message_kind_parse(json_get_string(body, "kind", "send"), &e.kind);
     fill_identity(&e, body);
     fill_headers(&e, json_object_get(body, "headers"));
     if (fill_body(api, req, &e, body, &decoded))
