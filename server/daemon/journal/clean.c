@@ -57,7 +57,7 @@ void clean_stop(struct journal *j)
 // Copying comes to nothing now: again after a while.
 static void postpone(struct journal *j)
 {
-    const struct timeval again = {.tv_usec = RETRY_MS * 1000};
+    const struct timeval again = {.tv_usec = RETRY_US};
     j->cleaning.failed = true;
     clean_stop(j);
     event_add(j->retry, &again);

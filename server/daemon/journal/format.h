@@ -14,7 +14,7 @@
 
 #define FORMAT_PAGE        4096u
 #define FORMAT_FIRST       FORMAT_PAGE // offset of the first record
-#define FORMAT_SEGMENT_MIN (16 * FORMAT_PAGE)
+#define FORMAT_SEGMENT_MIN 65536u
 #define FORMAT_SEGMENT_MAX (1u << 30)
 #define FORMAT_TYPE_OPEN   0xF0 // the first record of a segment
 #define FORMAT_TYPE_FORGET 0xF1 // u64 seqs: the records of these are dead

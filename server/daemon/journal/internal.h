@@ -10,11 +10,11 @@
 
 #define RESERVE_SEGMENTS 1          // spare ones that only cleaning may use
 #define GROUP_BYTES      (1u << 20) // a group takes no more records above this
-#define PENDING_MAX      (64u << 20)
+#define PENDING_MAX      (256u << 20)
 #define FORGETS_MAX      4096 // of one group
 #define SLICE_BYTES      (256u << 10)
-#define RETRY_MS         250
-#define FORGET_DELAY_MS  20
+#define RETRY_US         250000
+#define FORGET_DELAY_US  20000
 #define NAME_LEN_CAP     40
 
 struct segment {

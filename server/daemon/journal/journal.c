@@ -19,7 +19,7 @@ _Static_assert(SEGMENTS_MIN > RESERVE_SEGMENTS + 2, "one is written, one is next
 void journal_set_state(struct journal *j, enum journal_state state, int rc, const char *why)
 {
     bool changed = j->stats.state != state || strcmp(j->stats.why, why) != 0;
-    const struct timeval again = {.tv_usec = RETRY_MS * 1000};
+    const struct timeval again = {.tv_usec = RETRY_US};
     j->stats.state = state;
     j->refuse_rc = state == JOURNAL_WRITABLE ? 0 : rc;
     snprintf(j->stats.why, sizeof j->stats.why, "%s", why);
@@ -66,7 +66,7 @@ static void probe(struct journal *j)
 static void on_retry(evutil_socket_t fd, short events, void *arg)
 {
     struct journal *j = arg;
-    const struct timeval again = {.tv_usec = RETRY_MS * 1000};
+    const struct timeval again = {.tv_usec = RETRY_US};
     (void)fd;
     (void)events;
     j->preparing.rc = 0;
@@ -124,7 +124,12 @@ static struct journal *new_journal(struct event_base *base, const struct journal
     configure(j, config);
     j->folder = strdup(config->folder);
     j->preparing.page = malloc(FORMAT_PAGE);
-    return j;
+    if (j->folder && j->preparing.page && table_init(&j->live, 1024) == 0)
+        return j;
+    free(j->folder);
+    free(j->preparing.page);
+    free(j);
+    return NULL;
 }
 
 static void free_segments(struct segment_list *list)
@@ -173,9 +178,7 @@ int journal_open(struct event_base *base, const struct journal_config *config, c
     struct journal *j = new_journal(base, config, cb, arg);
     if (!j)
         return err_set(err, -ENOMEM, "no memory for the journal");
-    int rc = j->folder && j->preparing.page && table_init(&j->live, 1024) == 0
-                 ? make_events(j, err)
-                 : err_set(err, -ENOMEM, "no memory for the journal");
+    int rc = make_events(j, err);
     if (rc == 0)
         rc = open_folder(j, err);
     if (rc == 0)
@@ -238,7 +241,7 @@ int journal_append(struct journal *j, uint8_t type, const struct iovec *parts, i
 
 void journal_forget(struct journal *j, uint64_t seq)
 {
-    const struct timeval soon = {.tv_usec = FORGET_DELAY_MS * 1000};
+    const struct timeval soon = {.tv_usec = FORGET_DELAY_US};
     struct live *l = live_find(j, seq);
     if (l)
         live_remove(j, l);

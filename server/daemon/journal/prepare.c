@@ -15,7 +15,7 @@ bool prepare_may_take(const struct journal *j, bool cleaning)
 static void fail(struct journal *j, int rc)
 {
     struct preparing *p = &j->preparing;
-    const struct timeval again = {.tv_usec = RETRY_MS * 1000};
+    const struct timeval again = {.tv_usec = RETRY_US};
     if (p->segment)
         segment_discard(j, take_ptr(p->segment));
     p->job = JOB_NONE;

@@ -216,14 +216,15 @@ static int read_image(struct journal *j, struct segment *s, size_t len, uint8_t 
 static int scan_file(struct recovery *r, struct file *f, uint64_t end)
 {
     static const struct scan_cb cb = {on_record, on_lost, on_torn};
-    _cleanup_free_ uint8_t *image = malloc(f->bytes ? f->bytes : 1);
+    uint8_t *image = malloc(f->bytes ? f->bytes : 1);
     if (!image)
         return -ENOMEM;
     r->segment = f->segment;
-    int rc = read_image(r->j, f->segment, f->bytes, image);
-    if (rc == 0)
-        return scan_segment(image, f->bytes, f->salt, end, &cb, r, &f->segment->end);
-    if (rc != -EIO)
+    int read_rc = read_image(r->j, f->segment, f->bytes, image), rc = read_rc;
+    if (read_rc == 0)
+        rc = scan_segment(image, f->bytes, f->salt, end, &cb, r, &f->segment->end);
+    free(image);
+    if (read_rc != -EIO)
         return rc;
     f->segment->damaged = true;
     f->segment->end = FORMAT_FIRST;
@@ -356,32 +357,41 @@ static int tell(struct journal *j, struct live *l, struct source *from, uint8_t 
     return j->cb.on_recovered ? j->cb.on_recovered(j->arg, &record, !l->forgotten) : 0;
 }
 
-static int tell_all(struct journal *j)
+// The records in the order of their seqs, and the longest one's length.
+static void collect(const struct journal *j, struct live **all, size_t *ret_longest)
 {
-    size_t n = j->live.n_nodes, k = 0, longest = 1;
-    _cleanup_free_ struct live **all = malloc((n + 1) * sizeof *all);
-    if (!all)
-        return -ENOMEM;
+    size_t k = 0;
+    *ret_longest = 1;
     for (size_t i = 0; i < j->live.n_slots; i++) {
         for (struct table_node *node = j->live.slots[i]; node; node = node->next) {
             all[k] = table_entry(node, struct live, node);
-            longest = all[k]->len > longest ? all[k]->len : longest;
+            *ret_longest = all[k]->len > *ret_longest ? all[k]->len : *ret_longest;
             k++;
         }
     }
-    qsort(all, n, sizeof *all, by_seq);
-    _cleanup_free_ uint8_t *buffer = malloc(longest);
+    qsort(all, k, sizeof(struct live *), by_seq); // NOLINT(bugprone-sizeof-expression): an array of pointers
+}
+
+static int tell_all(struct journal *j)
+{
+    size_t n = j->live.n_nodes, longest;
+    struct live **all = calloc(n + 1, sizeof(struct live *)); // NOLINT(bugprone-sizeof-expression): the same
+    if (!all)
+        return -ENOMEM;
+    collect(j, all, &longest);
+    uint8_t *buffer = malloc(longest);
     struct source from = {.fd = -1};
     int rc = buffer ? 0 : -ENOMEM;
     for (size_t i = 0; i < n; i++) {
-        struct live *l = all[i];
         if (rc == 0)
-            rc = tell(j, l, &from, buffer);
-        if (l->forgotten)
-            live_remove(j, l);
+            rc = tell(j, all[i], &from, buffer);
+        if (all[i]->forgotten)
+            live_remove(j, all[i]);
     }
     if (from.fd >= 0)
         close(from.fd);
+    free(buffer);
+    free(all);
     return rc;
 }
 

@@ -224,7 +224,7 @@ int durable_append_keys(struct durable *d, const struct kept_keys *keys)
 static void write_going(struct durable *d)
 {
     struct table_node *n;
-    _cleanup_free_ struct kept_keys *keys = malloc(sizeof *keys);
+    struct kept_keys *keys = malloc(sizeof *keys);
     while ((n = table_any(&d->going))) {
         struct kept_box *box = table_entry(n, struct kept_box, node);
         for (int w = 0; keys && w < KEPT_WINDOWS; w++) {
@@ -241,6 +241,19 @@ static void write_going(struct durable *d)
         table_remove(&d->going, &box->node);
         durable_free_box(box);
     }
+    free(keys);
+}
+
+static void keep_keys_going(struct durable *d, const struct journal_record *r)
+{
+    struct kept_keys *keys = malloc(sizeof *keys);
+    bool ok = keys && kept_read_keys(r->data, r->len, keys);
+    for (size_t i = 0; ok && i < keys->n; i++) {
+        struct kept_key key = keys->keys[i];
+        key.arrival = key.arrival ? key.arrival : r->seq;
+        keep_going(d, keys->window, keys->tenant, keys->name, key);
+    }
+    free(keys);
 }
 
 static void on_dropped(void *arg, const struct journal_record *r)
@@ -252,14 +265,7 @@ static void on_dropped(void *arg, const struct journal_record *r)
     } else if (r->type == KEPT_MESSAGE && kept_read_message(r->data, r->len, &m)) {
         keep_going(d, KEPT_WINDOW_MESSAGES, m.tenant, m.name, (struct kept_key){m.dedup_key, r->seq});
     } else if (r->type == KEPT_KEYS) {
-        _cleanup_free_ struct kept_keys *keys = malloc(sizeof *keys);
-        if (!keys || !kept_read_keys(r->data, r->len, keys))
-            return;
-        for (size_t i = 0; i < keys->n; i++) {
-            struct kept_key key = keys->keys[i];
-            key.arrival = key.arrival ? key.arrival : r->seq;
-            keep_going(d, keys->window, keys->tenant, keys->name, key);
-        }
+        keep_keys_going(d, r);
     }
 }
 
