@@ -10,7 +10,8 @@
 static int refuse(const char *url, struct err *err)
 {
     return err_set(err, -EINVAL,
-                   "broker: %s: must be amqp://HOST[:PORT][/VHOST] or amqps://..., without user and password",
+                   "broker: %s: must be amqp://HOST[:PORT][,HOST[:PORT]]...[/VHOST] or amqps://..., without "
+                   "user and password",
                    url);
 }
 
@@ -53,25 +54,44 @@ static bool read_vhost(const char *text, char *out, size_t cap)
     return true;
 }
 
+// HOST[:PORT] of len bytes, which must have no user. An IPv6 address is in brackets, so that its colons are
+// not the port's.
+static bool read_host(const char *text, size_t len, struct config_broker *b)
+{
+    char part[CONFIG_PATH_CAP];
+    if (!copy(part, sizeof part, text, len) || strchr(part, '@'))
+        return false;
+    bool bracketed = part[0] == '[';
+    size_t host_len = strcspn(part, bracketed ? "]" : ":");
+    const char *after = part + host_len + (bracketed && part[host_len] == ']');
+    b->port = 0;
+    if ((bracketed && part[host_len] != ']') ||
+        !copy(b->host, sizeof b->host, part + bracketed, host_len - bracketed))
+        return false;
+    return *after == '\0' || (*after == ':' && read_port(after + 1, strlen(after + 1), &b->port));
+}
+
 int config_read_broker(const char *url, struct config_broker *ret, struct err *err)
 {
     struct config_broker b = *ret;
     b.tls = strncmp(url, "amqps://", 8) == 0;
     if (!b.tls && strncmp(url, "amqp://", 7) != 0)
         return refuse(url, err);
-    const char *host = url + (b.tls ? 8 : 7);
-    size_t authority = strcspn(host, "/");
-    const char *vhost = host[authority] == '/' ? host + authority + 1 : "";
-    // An IPv6 address is in brackets, so that its colons are not the port's.
-    bool bracketed = host[0] == '[';
-    size_t len = bracketed ? strcspn(host, "]") : strcspn(host, ":/");
-    const char *after = host + len + (bracketed && host[len] == ']');
-    b.port = 0;
-    if (memchr(host, '@', authority) || !read_vhost(vhost, b.vhost, sizeof b.vhost) ||
-        !copy(b.host, sizeof b.host, host + bracketed, len - bracketed))
-        return refuse(url, err);
-    if (*after == ':' ? !read_port(after + 1, (size_t)(host + authority - after - 1), &b.port)
-                      : after != host + authority)
+    const char *hosts = url + (b.tls ? 8 : 7);
+    size_t authority = strcspn(hosts, "/"), at = 0, n = 0;
+    const char *vhost = hosts[authority] == '/' ? hosts + authority + 1 : "";
+    for (; at <= authority; n++) {
+        size_t len = strcspn(hosts + at, ",/");
+        if (!read_host(hosts + at, len, &b))
+            return refuse(url, err);
+        at += len + 1;
+    }
+    if (n > 1) { // the link takes such a list as it is
+        b.port = 0;
+        if (!copy(b.host, sizeof b.host, hosts, authority))
+            return refuse(url, err);
+    }
+    if (!read_vhost(vhost, b.vhost, sizeof b.vhost))
         return refuse(url, err);
     *ret = b;
     return 0;

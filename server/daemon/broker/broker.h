@@ -16,7 +16,9 @@ struct broker;
 
 // Strings are copied; NULL and "" mean none. 0 means the default in brackets.
 struct broker_config {
-    const char *host;  // name or address
+    // Names or addresses, with commas between them, each with :PORT if it likes: nodes of one cluster, tried
+    // in turn.
+    const char *host;
     uint16_t port;     // [5672, with TLS 5671]
     const char *vhost; // ["/"]
     const char *user;  // SASL PLAIN; with a certificate and without a password SASL EXTERNAL

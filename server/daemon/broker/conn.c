@@ -31,40 +31,44 @@ void failure_set(struct failure *f, enum broker_state state, const char *format,
 
 static struct timeval timeval_of(uint32_t ms)
 {
-    return (struct timeval){.tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000};
+    return (struct timeval){.tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000L};
 }
 
 // TLS timed out: is it TCP that has no answer, or who answers?
 static bool tcp_answers(const struct settings *s)
 {
+    const struct address *to = settings_address(s);
     struct timeval patience = timeval_of(s->connect_timeout_ms);
     amqp_connection_state_t probe = amqp_new_connection();
     amqp_socket_t *socket = probe ? amqp_tcp_socket_new(probe) : NULL;
-    bool answers = socket && amqp_socket_open_noblock(socket, s->host, s->port, &patience) == AMQP_STATUS_OK;
+    bool answers =
+        socket && amqp_socket_open_noblock(socket, to->host, to->port, &patience) == AMQP_STATUS_OK;
     (void)amqp_destroy_connection(probe);
     return answers;
 }
 
 static int explain_open(struct conn *c, const struct settings *s, int status, struct failure *ret)
 {
+    const struct address *to = settings_address(s);
     char why[BROKER_WHY_CAP];
     if (s->tls && status != AMQP_STATUS_TIMEOUT && tls_explain(&c->verdict, why, sizeof why))
         failure_set(ret, BROKER_UNTRUSTED, "%s", why);
     else if (status == AMQP_STATUS_HOSTNAME_RESOLUTION_FAILED)
-        failure_set(ret, BROKER_UNREACHABLE, "the name %s cannot be resolved", s->host);
+        failure_set(ret, BROKER_UNREACHABLE, "the name %s cannot be resolved", to->host);
     else if (status == AMQP_STATUS_TIMEOUT && s->tls && tcp_answers(s))
-        failure_set(ret, BROKER_SILENT, "%s:%u accepts connections and does not answer in TLS", s->host,
-                    s->port);
+        failure_set(ret, BROKER_SILENT, "%s:%u accepts connections and does not answer in TLS", to->host,
+                    to->port);
     else if (status == AMQP_STATUS_TIMEOUT)
-        failure_set(ret, BROKER_UNREACHABLE, "%s:%u does not answer", s->host, s->port);
+        failure_set(ret, BROKER_UNREACHABLE, "%s:%u does not answer", to->host, to->port);
     else
-        failure_set(ret, BROKER_UNREACHABLE, "cannot connect to %s:%u: %s", s->host, s->port,
+        failure_set(ret, BROKER_UNREACHABLE, "cannot connect to %s:%u: %s", to->host, to->port,
                     amqp_error_string2(status));
     return -1;
 }
 
 static int open_socket(struct conn *c, const struct settings *s, struct failure *ret)
 {
+    const struct address *to = settings_address(s);
     char why[BROKER_WHY_CAP];
     struct timeval patience = timeval_of(s->connect_timeout_ms);
     amqp_socket_t *socket = s->tls ? amqp_ssl_socket_new(c->amqp) : amqp_tcp_socket_new(c->amqp);
@@ -77,7 +81,7 @@ static int open_socket(struct conn *c, const struct settings *s, struct failure 
         return -1;
     }
     ERR_clear_error();
-    int status = amqp_socket_open_noblock(socket, s->host, s->port, &patience);
+    int status = amqp_socket_open_noblock(socket, to->host, to->port, &patience);
     if (status != AMQP_STATUS_OK)
         return explain_open(c, s, status, ret);
     c->fd = amqp_get_sockfd(c->amqp);
@@ -95,6 +99,7 @@ void failure_of_close(struct failure *ret, const amqp_connection_close_t *close)
 static int explain_login(struct conn *c, const struct settings *s, amqp_rpc_reply_t reply,
                          struct failure *ret)
 {
+    const struct address *to = settings_address(s);
     char why[BROKER_WHY_CAP];
     if (reply.reply_type == AMQP_RESPONSE_SERVER_EXCEPTION &&
         reply.reply.id == AMQP_CONNECTION_CLOSE_METHOD) {
@@ -104,24 +109,21 @@ static int explain_login(struct conn *c, const struct settings *s, amqp_rpc_repl
     int status =
         reply.reply_type == AMQP_RESPONSE_LIBRARY_EXCEPTION ? reply.library_error : AMQP_STATUS_WRONG_METHOD;
     if (status == AMQP_STATUS_TIMEOUT || status == AMQP_STATUS_HEARTBEAT_TIMEOUT)
-        failure_set(ret, BROKER_SILENT, "%s:%u accepts connections and says nothing", s->host, s->port);
+        failure_set(ret, BROKER_SILENT, "%s:%u accepts connections and says nothing", to->host, to->port);
     else if (status == AMQP_STATUS_BROKER_UNSUPPORTED_SASL_METHOD)
         failure_set(ret, BROKER_REFUSED, "the broker does not offer SASL %s",
                     settings_external(s) ? "EXTERNAL" : "PLAIN");
     else if (s->tls && status == AMQP_STATUS_SSL_ERROR && tls_explain(&c->verdict, why, sizeof why))
         failure_set(ret, BROKER_UNTRUSTED, "%s", why);
     else
-        failure_set(ret, BROKER_UNREACHABLE, "%s:%u broke off the login: %s", s->host, s->port,
+        failure_set(ret, BROKER_UNREACHABLE, "%s:%u broke off the login: %s", to->host, to->port,
                     amqp_error_string2(status));
     return -1;
 }
 
 #define ENTRY(name, kind_, member, value_)                                                                   \
     {                                                                                                        \
-        .key = {sizeof(name) - 1, (void *)(uintptr_t)(name)}, .value = {                                     \
-            .kind = (kind_),                                                                                 \
-            .value.member = (value_)                                                                         \
-        }                                                                                                    \
+        .key = amqp_cstring_bytes(name), .value = {.kind = (kind_), .value.member = (value_) }               \
     }
 
 // "publisher_confirms" and the like: what we can take. Without them the broker does not say it.

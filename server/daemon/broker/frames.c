@@ -87,7 +87,7 @@ static bool value_text(const amqp_field_value_t *v, char *room, struct broker_te
         n = v->value.boolean;
         break;
     case AMQP_FIELD_KIND_I8:
-        n = v->value.i8;
+        n = (int64_t)v->value.i8; // NOLINT(bugprone-signed-char-misuse): it is a number
         break;
     case AMQP_FIELD_KIND_U8:
         n = v->value.u8;
@@ -164,6 +164,20 @@ static void settle_text(char **pen, struct broker_text *t)
     *pen += t->len;
 }
 
+static void settle_texts(struct arrival *m)
+{
+    char *pen = (char *)(m->headers + m->n_headers);
+    settle_text(&pen, &m->exchange);
+    settle_text(&pen, &m->routing_key);
+    for (size_t i = 0; i < N_TEXTS; i++)
+        settle_text(&pen, &m->texts[i]);
+    for (size_t i = 0; i < m->n_headers; i++) {
+        settle_text(&pen, &m->headers[i].name);
+        settle_text(&pen, &m->headers[i].value);
+    }
+    m->body = pen;
+}
+
 static struct arrival *make(const struct assembly *a, const amqp_basic_properties_t *p, uint64_t body_len)
 {
     struct broker_header headers[BROKER_HEADERS_MAX];
@@ -197,16 +211,7 @@ static struct arrival *make(const struct assembly *a, const amqp_basic_propertie
     m->timestamp = p->_flags & AMQP_BASIC_TIMESTAMP_FLAG ? p->timestamp : 0;
     memcpy(m->texts, texts, sizeof texts);
     memcpy(m->headers, headers, n * sizeof headers[0]);
-    char *pen = (char *)(m->headers + n);
-    settle_text(&pen, &m->exchange);
-    settle_text(&pen, &m->routing_key);
-    for (size_t i = 0; i < N_TEXTS; i++)
-        settle_text(&pen, &m->texts[i]);
-    for (size_t i = 0; i < n; i++) {
-        settle_text(&pen, &m->headers[i].name);
-        settle_text(&pen, &m->headers[i].value);
-    }
-    m->body = pen;
+    settle_texts(m);
     return m;
 }
 

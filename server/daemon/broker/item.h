@@ -136,5 +136,5 @@ static inline struct broker_text text_of(amqp_bytes_t b)
 
 static inline amqp_bytes_t bytes_of(const char *s)
 {
-    return (amqp_bytes_t){__builtin_strlen(s), (void *)(uintptr_t)s};
+    return amqp_cstring_bytes(s);
 }

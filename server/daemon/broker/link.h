@@ -17,7 +17,7 @@ struct link {
     pthread_mutex_t lock; // guards the next three
     struct broker_stats shared;
     uint64_t shared_blocked_ns; // since when; 0: it is not blocked
-    uint64_t shared_serial; // grows with each change of state or reason
+    uint64_t shared_serial;     // grows with each change of state or reason
     // From here on the thread's only, while it runs.
     struct conn publishing, consuming;
     bool publish_open, confirming, blocked;

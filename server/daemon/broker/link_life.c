@@ -110,7 +110,11 @@ static void forget(struct link *l, const char *why)
 // Half of the backoff is chance, so that hosts do not come back all at once.
 static uint64_t next_try(struct link *l)
 {
+    struct settings *s = &l->settings;
     uint64_t ms = l->backoff_ms / 2 + (uint64_t)random() % (l->backoff_ms / 2 + 1);
+    s->current = (s->current + 1) % s->n_addresses;
+    if (s->current != 0) // not all of them have been tried
+        return io_monotonic_ns() + ms * NS_PER_MS;
     l->backoff_ms =
         l->backoff_ms > l->settings.backoff_max_ms / 2 ? l->settings.backoff_max_ms : l->backoff_ms * 2;
     return io_monotonic_ns() + ms * NS_PER_MS;

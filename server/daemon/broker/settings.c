@@ -17,21 +17,53 @@ static bool given(const char *s)
     return s && s[0] != '\0';
 }
 
+static int keep(char **to, const char *from)
+{
+    *to = given(from) ? strdup(from) : NULL;
+    return given(from) && !*to ? -ENOMEM : 0;
+}
+
 static int copy_texts(struct settings *s, const struct broker_config *c)
 {
-    const struct {
-        char **to;
-        const char *from;
-    } rows[] = {
-        {&s->host, c->host}, {&s->vhost, c->vhost ? c->vhost : "/"},
-        {&s->user, c->user}, {&s->password, c->password},
-        {&s->ca, c->ca},     {&s->cert, c->cert},
-        {&s->key, c->key},   {&s->name, c->name ? c->name : "envd"},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-        if (given(rows[i].from) && !(*rows[i].to = strdup(rows[i].from)))
-            return -ENOMEM;
+    if (keep(&s->vhost, given(c->vhost) ? c->vhost : "/") < 0 || keep(&s->user, c->user) < 0 ||
+        keep(&s->password, c->password) < 0 || keep(&s->ca, c->ca) < 0 || keep(&s->cert, c->cert) < 0 ||
+        keep(&s->key, c->key) < 0 || keep(&s->name, given(c->name) ? c->name : "envd") < 0)
+        return -ENOMEM;
     return 0;
+}
+
+// HOST, HOST:PORT, [ADDRESS] or [ADDRESS]:PORT; an IPv6 address without brackets is one too.
+static int add_address(struct settings *s, const char *text, size_t len, uint16_t port)
+{
+    bool bracketed = len > 0 && text[0] == '[';
+    const char *end = bracketed ? memchr(text, ']', len) : memchr(text, ':', len);
+    if (!bracketed && end && memchr(end + 1, ':', len - (size_t)(end + 1 - text)))
+        end = NULL;
+    size_t host_len = end ? (size_t)(end - text) - bracketed : len;
+    const char *after = end ? end + bracketed : text + len;
+    if (host_len == 0 || (bracketed && !end) || s->n_addresses == ADDRESSES_MAX)
+        return -EINVAL;
+    if (after < text + len) {
+        char *stop = NULL;
+        unsigned long n = *after == ':' ? strtoul(after + 1, &stop, 10) : 0;
+        if (n == 0 || n > UINT16_MAX || stop != text + len)
+            return -EINVAL;
+        port = (uint16_t)n;
+    }
+    char *host = strndup(text + bracketed, host_len);
+    if (!host)
+        return -ENOMEM;
+    s->addresses[s->n_addresses++] = (struct address){host, port};
+    return 0;
+}
+
+static int copy_addresses(struct settings *s, const struct broker_config *c)
+{
+    uint16_t port = c->port ? c->port : c->tls ? 5671 : 5672;
+    int rc = 0;
+    for (const char *at = c->host; rc == 0 && at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
+        rc = add_address(s, at, strcspn(at, ","), port);
+    return rc;
 }
 
 int settings_init(struct settings *s, const struct broker_config *c, struct err *err)
@@ -39,9 +71,6 @@ int settings_init(struct settings *s, const struct broker_config *c, struct err 
     *s = (struct settings){
         .tls = c->tls,
         .queue_type = c->queue_type,
-        .port = c->port  ? c->port
-                : c->tls ? 5671
-                         : 5672,
         .heartbeat_s = or_default(c->heartbeat_s, 10),
         .publish_window = or_default(c->publish_window, 2000),
         .connect_timeout_ms = or_default(c->connect_timeout_ms, 3000),
@@ -58,9 +87,12 @@ int settings_init(struct settings *s, const struct broker_config *c, struct err 
         return err_set(err, -EINVAL, "broker: cert and key belong together");
     if (s->publish_window > 65536 || s->heartbeat_s > 3600)
         return err_set(err, -EINVAL, "broker: the window is at most 65536, the heartbeat 3600 s");
-    if (copy_texts(s, c) < 0) {
+    int rc = copy_addresses(s, c);
+    if (rc == 0)
+        rc = copy_texts(s, c);
+    if (rc < 0) {
         settings_done(s);
-        return err_set(err, -ENOMEM, "broker: no memory");
+        return err_errno(err, rc, "broker: %s", c->host);
     }
     return 0;
 }
@@ -69,7 +101,9 @@ void settings_done(struct settings *s)
 {
     if (s->password)
         explicit_bzero(s->password, strlen(s->password));
-    char *texts[] = {s->host, s->vhost, s->user, s->password, s->ca, s->cert, s->key, s->name};
+    for (size_t i = 0; i < s->n_addresses; i++)
+        free(s->addresses[i].host);
+    char *texts[] = {s->vhost, s->user, s->password, s->ca, s->cert, s->key, s->name};
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         free(texts[i]);
     *s = (struct settings){0};

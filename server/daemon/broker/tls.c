@@ -46,7 +46,7 @@ int tls_prepare(amqp_socket_t *socket, const struct settings *s, struct tls_verd
     SSL_CTX_set_app_data(ctx, verdict);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, on_verify);
     if (SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1 ||
-        SSL_CTX_set_max_proto_version(ctx, 0) != 1 || !demand_name(ctx, s->host)) {
+        SSL_CTX_set_max_proto_version(ctx, 0) != 1 || !demand_name(ctx, settings_address(s)->host)) {
         snprintf(why, cap, "OpenSSL takes no such demands");
         return -EINVAL;
     }

@@ -267,7 +267,8 @@ static void on_queue(struct topology *t, const struct step *s)
     struct queue *q = s->queue;
     q->n_steps--;
     if (s->kind == STEP_QUEUE) {
-        thing_set(t, &q->thing, THING_THERE);
+        thing_set(t, &q->thing, q->changed ? THING_MISSING : THING_THERE);
+        q->changed = false;
     } else {
         q->deleting = q->delete_it = false;
         thing_set(t, &q->thing, THING_MISSING);
@@ -415,7 +416,7 @@ void topology_cancelled(struct topology *t, amqp_bytes_t consumer_tag)
 static void reset_queue(struct topology *t, struct queue *q)
 {
     struct consumer *c, *next;
-    q->deleting = q->ready = false;
+    q->deleting = q->ready = q->changed = false;
     q->n_steps = q->n_bindings_asked = 0;
     thing_set(t, &q->thing, THING_THERE);
     struct binding *b;

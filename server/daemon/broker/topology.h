@@ -52,6 +52,7 @@ struct queue {
     struct table_node node;
     struct thing thing; // wanted: declared by us; else somebody else's, only looked at
     bool todo, delete_it, deleting, ready;
+    bool changed; // while it was asked for: what is answered is not what is wanted
     unsigned n_bindings_asked, n_steps;
     struct wish_queue limits;
     char *name, *dead_letter_exchange;

@@ -213,7 +213,9 @@ static int want_queue(struct topology *t, const struct wish *w)
         free(dead);
         return -ENOMEM;
     }
-    if (!same_queue(q, w) && q->thing.state != THING_ASKED)
+    if (!same_queue(q, w) && q->thing.state == THING_ASKED)
+        q->changed = true;
+    else if (!same_queue(q, w))
         thing_set(t, &q->thing, THING_MISSING);
     free(q->dead_letter_exchange);
     q->dead_letter_exchange = dead;

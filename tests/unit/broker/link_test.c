@@ -173,6 +173,10 @@ static void a_configuration_that_cannot_work_is_refused_at_once(void **state)
 {
     (void)state;
     assert_refused((struct broker_config){.host = ""});
+    assert_refused((struct broker_config){.host = "a,"});
+    assert_refused((struct broker_config){.host = "a,b:0"});
+    assert_refused((struct broker_config){.host = "[::1"});
+    assert_refused((struct broker_config){.host = "a:1,a:2,a:3,a:4,a:5,a:6,a:7,a:8,a:9"});
     assert_refused((struct broker_config){.host = "h", .tls = true});
     assert_refused((struct broker_config){.host = "h", .tls = true, .ca = "/ca", .cert = "/cert"});
     assert_refused((struct broker_config){.host = "h", .publish_window = 65537});

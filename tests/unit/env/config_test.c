@@ -107,7 +107,17 @@ static void a_broker_is_a_url_without_a_user(void **state)
     assert_string_equal(c.broker.host, "::1");
     assert_string_equal(c.broker.vhost, "/");
     assert_int_equal(c.broker.port, 5000);
+    assert_int_equal(READ(&c, &err, NEEDED, "--host-name", "h1", "--broker", "amqp://a,b:7,[::1]:8/%2f",
+                          "--broker-password-file", "/p"),
+                     CONFIG_RUN);
+    assert_string_equal(c.broker.host, "a,b:7,[::1]:8");
+    assert_string_equal(c.broker.vhost, "/");
     static const char *const wrong[] = {"",
+                                        "amqp://a,",
+                                        "amqp://,a",
+                                        "amqp://a,b:x",
+                                        "amqp://a/%2",
+                                        "amqp://a/%00",
                                         "mq.example",
                                         "http://mq",
                                         "amqp://",
