@@ -1,0 +1,552 @@
+// Tests of the link between router and broker: what is wanted, when deliveries are settled and how, and what
+// leaves (topology.c, intake.c, incoming.c, outgoing.c, epoch.c). The broker is played by the test.
+#include "route/fixture.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "remote/remote_internal.h"
+
+#define SETTLED_MAX 2048
+
+// --- the broker ---
+
+static struct {
+    struct broker_cb cb;
+    void *arg;
+    char wanted[4096];        // in order, one word each
+    int settled[SETTLED_MAX]; // by handle: 1 + enum broker_settlement
+    unsigned n_consumers;
+    uint64_t mailbox_consumer, inbox_consumer, service_consumer; // the last of each
+    unsigned n_published;
+    struct amqp_outgoing copy; // texts of the last publication
+    struct broker_publication last;
+    struct {
+        broker_done_cb *done;
+        void *arg;
+    } owed[64]; // outcomes
+    unsigned n_owed;
+    int publish_rc;
+} b;
+
+__attribute__((format(printf, 1, 2))) static int note(const char *format, ...)
+{
+    va_list ap;
+    size_t len = strlen(b.wanted);
+    va_start(ap, format);
+    vsnprintf(b.wanted + len, sizeof b.wanted - len, format, ap);
+    va_end(ap);
+    return 0;
+}
+
+int broker_new(struct event_base *base, const struct broker_config *config, const struct broker_cb *cb,
+               void *arg, struct broker **ret, struct err *err)
+{
+    (void)base;
+    (void)config;
+    (void)err;
+    b.cb = *cb;
+    b.arg = arg;
+    *ret = (struct broker *)(void *)&b;
+    return 0;
+}
+
+// Of the last publication.
+static void outcome(enum broker_outcome what)
+{
+    b.n_owed--;
+    b.owed[b.n_owed].done(b.owed[b.n_owed].arg, what);
+}
+
+void broker_free(struct broker *unused)
+{
+    (void)unused;
+    while (b.n_owed > 0)
+        outcome(BROKER_NOT_SENT);
+}
+
+const char *broker_state_name(enum broker_state state)
+{
+    return state == BROKER_READY ? "ready" : "unreachable";
+}
+
+void broker_get_stats(struct broker *unused, struct broker_stats *ret)
+{
+    (void)unused;
+    *ret = (struct broker_stats){.state = BROKER_READY};
+}
+
+static struct broker_text keep(struct broker_text t)
+{
+    char *at = b.copy.text + b.copy.used;
+    if (t.len > 0)
+        memcpy(at, t.data, t.len);
+    b.copy.used += t.len;
+    return (struct broker_text){at, t.len};
+}
+
+int broker_publish(struct broker *unused, const struct broker_publication *p, broker_done_cb *done, void *arg)
+{
+    (void)unused;
+    if (b.publish_rc < 0)
+        return b.publish_rc;
+    b.n_published++;
+    b.last = *p;
+    b.copy.used = 0;
+    b.last.exchange = keep(p->exchange);
+    b.last.routing_key = keep(p->routing_key);
+    b.last.properties.user_id = keep(p->properties.user_id);
+    for (size_t i = 0; i < p->properties.n_headers; i++)
+        b.last.properties.headers[i] =
+            (struct broker_header){keep(p->properties.headers[i].name), keep(p->properties.headers[i].value)};
+    assert_true(b.n_owed < sizeof b.owed / sizeof b.owed[0]);
+    b.owed[b.n_owed].done = done;
+    b.owed[b.n_owed++].arg = arg;
+    return 0;
+}
+
+int broker_want_exchange(struct broker *unused, const char *name, const char *type)
+{
+    (void)unused;
+    return note("exchange:%s:%s ", name, type);
+}
+
+int broker_want_queue(struct broker *unused, const struct broker_queue *q)
+{
+    (void)unused;
+    note("queue:%s", q->name);
+    for (size_t i = 0; i < q->n_bindings; i++)
+        note("<%s:%s", q->bindings[i].exchange, q->bindings[i].key);
+    return note("%s ", q->exclusive_host ? "!" : "");
+}
+
+int broker_want_binding(struct broker *unused, const char *queue, const char *exchange, const char *key)
+{
+    (void)unused;
+    return note("bind:%s<%s:%s ", queue, exchange, key);
+}
+
+int broker_unwant_binding(struct broker *unused, const char *queue, const char *exchange, const char *key)
+{
+    (void)unused;
+    return note("unbind:%s<%s:%s ", queue, exchange, key);
+}
+
+int broker_unwant_queue(struct broker *unused, const char *name, bool delete_it)
+{
+    (void)unused;
+    return note("%s:%s ", delete_it ? "delete" : "forget", name);
+}
+
+int broker_want_consumer(struct broker *unused, const char *queue, uint16_t prefetch, uint64_t consumer)
+{
+    (void)unused;
+    (void)prefetch;
+    b.n_consumers++;
+    *(strncmp(queue, "inbox", 5) == 0     ? &b.inbox_consumer
+      : strncmp(queue, "service", 7) == 0 ? &b.service_consumer
+                                          : &b.mailbox_consumer) = consumer;
+    return note("consume:%s ", queue);
+}
+
+int broker_unwant_consumer(struct broker *unused, uint64_t consumer)
+{
+    (void)unused;
+    b.n_consumers--;
+    return note("leave:%s ", consumer == b.mailbox_consumer ? "mailbox"
+                             : consumer == b.inbox_consumer ? "inbox"
+                                                            : "service");
+}
+
+void broker_settle(struct broker *unused, uint64_t handle, enum broker_settlement how)
+{
+    (void)unused;
+    assert_true(handle < SETTLED_MAX);
+    assert_int_equal(b.settled[handle], 0);
+    b.settled[handle] = 1 + (int)how;
+}
+
+#define NOT_YET     0
+#define ACK         (1 + BROKER_ACK)
+#define REQUEUE     (1 + BROKER_REQUEUE)
+#define DEAD_LETTER (1 + BROKER_DEAD_LETTER)
+
+// --- the rest ---
+
+static struct fixture f;
+static struct remote *remote;
+static struct endpoint *db; // acme/db, whose mail comes by a queue; acme/web's comes by the inbox
+
+static void ignore_mail(void *arg)
+{
+    (void)arg;
+}
+
+static const struct endpoint_cb callbacks = {.on_mail = ignore_mail, .on_removed = ignore_mail};
+
+static void start(uint32_t mailbox_messages)
+{
+    static const struct broker_config broker = {.host = "mq"};
+    struct router_config config;
+    struct err err;
+    router_config_default(&config);
+    if (mailbox_messages)
+        config.mailbox_messages_max = mailbox_messages;
+    memset(&b, 0, sizeof b);
+    fixture_init(&f, &config);
+    const struct remote_config remote_config = {.broker = &broker, .host = "h1", .epoch = 7};
+    assert_int_equal(remote_new(f.base, &remote_config, f.router, f.mediator, &remote, &err), 0);
+    assert_int_equal(router_environment_mailbox(f.router, "acme", "web", ROUTER_MAILBOX_HOST), 0);
+    assert_int_equal(router_environment_mailbox(f.router, "acme", "db", ROUTER_MAILBOX_QUEUE), 0);
+    assert_int_equal(endpoint_attach(f.router, "acme", "db", &callbacks, NULL, &db), 0);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    start(0);
+    return 0;
+}
+
+static int setup_small(void **state)
+{
+    (void)state;
+    start(1);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    endpoint_detach(db);
+    remote_stop(remote);
+    fixture_done(&f);
+    remote_free(remote);
+    return 0;
+}
+
+static struct broker_text text(const char *s)
+{
+    return (struct broker_text){s, strlen(s)};
+}
+
+static const char *from_host = "h2", *epoch = "3", *to = "acme/db", *key = "acme.db";
+
+// Message n of host h2, from acme/far.
+static void arrives_at(uint64_t consumer, uint64_t handle, unsigned n, bool redelivered)
+{
+    static char id[ID_TEXT_CAP], user[80];
+    const struct id number = numbered_id(n);
+    id_format(&number, id);
+    snprintf(user, sizeof user, "envd.%s", from_host);
+    struct broker_delivery d = {.handle = handle,
+                                .consumer = consumer,
+                                .redelivered = redelivered,
+                                .exchange = text("env"),
+                                .routing_key = text(key),
+                                .body = text("hello")};
+    const char *headers[][2] = {{"env-version", "1"},     {"env-kind", "send"}, {"env-to", to},
+                                {"env-from", "acme/far"}, {"env-epoch", epoch}, {"env-host", from_host}};
+    d.properties = (struct broker_properties){
+        .message_id = text(id), .user_id = text(user), .type = text("q"), .n_headers = 6};
+    for (size_t i = 0; i < 6; i++)
+        d.properties.headers[i] = (struct broker_header){text(headers[i][0]), text(headers[i][1])};
+    b.cb.on_delivery(b.arg, &d);
+    router_flush(f.router);
+}
+
+static void arrives(uint64_t handle, unsigned n)
+{
+    arrives_at(b.mailbox_consumer, handle, n, false);
+}
+
+static void process_one(void)
+{
+    struct message *m = endpoint_next(db, false);
+    assert_non_null(m);
+    endpoint_ack(db, &m->id);
+    message_unref(m);
+}
+
+static bool header_is(const char *name, const char *value)
+{
+    const struct broker_properties *p = &b.last.properties;
+    for (size_t i = 0; i < p->n_headers; i++)
+        if (p->headers[i].name.len == strlen(name) &&
+            memcmp(p->headers[i].name.data, name, strlen(name)) == 0)
+            return p->headers[i].value.len == strlen(value) &&
+                   memcmp(p->headers[i].value.data, value, strlen(value)) == 0;
+    return false;
+}
+
+static void assert_wanted(const char *what)
+{
+    if (!strstr(b.wanted, what))
+        fail_msg("no \"%s\" in: %s", what, b.wanted);
+}
+
+static void queues_and_bindings_follow_the_class(void **state)
+{
+    (void)state;
+    assert_wanted("exchange:env:direct ");
+    assert_wanted("exchange:env.event:direct ");
+    assert_wanted("exchange:env.dead:fanout ");
+    assert_wanted("queue:inbox.h1<env:host.h1! consume:inbox.h1 ");
+    assert_wanted("bind:inbox.h1<env:acme.web ");
+    assert_wanted("queue:mailbox.acme.db<env:acme.db ");
+}
+
+static void a_queue_is_consumed_while_its_environment_runs(void **state)
+{
+    (void)state;
+    assert_wanted("consume:mailbox.acme.db ");
+    assert_int_equal(b.n_consumers, 2);
+    endpoint_detach(db);
+    db = NULL;
+    assert_wanted("leave:mailbox ");
+    assert_int_equal(b.n_consumers, 1);
+    arrives(1, 1); // was on its way
+    assert_int_equal(b.settled[1], REQUEUE);
+}
+
+static void a_deleted_environments_queue_is_deleted(void **state)
+{
+    (void)state;
+    endpoint_detach(db);
+    db = NULL;
+    assert_int_equal(router_environment_removed(f.router, "acme", "db"), 0);
+    assert_int_equal(router_environment_removed(f.router, "acme", "web"), 0);
+    assert_wanted("delete:mailbox.acme.db ");
+    assert_wanted("unbind:inbox.h1<env:acme.web ");
+}
+
+static void a_service_is_consumed_while_it_is_served_and_its_queue_stays(void **state)
+{
+    (void)state;
+    endpoint_register(db, "s");
+    assert_wanted("queue:service.acme.s<env:acme.:s bind:inbox.h1<env.event:acme.:s consume:service.acme.s ");
+    endpoint_unregister(db, "s");
+    assert_wanted("leave:service forget:service.acme.s unbind:inbox.h1<env.event:acme.:s ");
+}
+
+static void what_was_stored_is_acknowledged_and_so_is_what_came_before(void **state)
+{
+    (void)state;
+    arrives(1, 1);
+    assert_int_equal(b.settled[1], ACK);
+    arrives_at(b.mailbox_consumer, 2, 1, true);
+    assert_int_equal(b.settled[2], ACK);
+    assert_int_equal(router_depth(f.router, "acme", "db"), 1);
+}
+
+static void what_is_denied_lies_among_the_dead_letters_with_its_reason(void **state)
+{
+    (void)state;
+    fixture_policy(&f, "* * * deny");
+    arrives(1, 1);
+    assert_int_equal(b.n_published, 1);
+    assert_memory_equal(b.last.exchange.data, "env.dead", 8);
+    assert_memory_equal(b.last.properties.user_id.data, "envd.h1", 7);
+    assert_true(header_is("env-refused", "denied"));
+    assert_true(header_is("env-refused-by", "h1"));
+    assert_true(header_is("env-refused-user", "envd.h2"));
+    assert_true(header_is("env-from", "acme/far"));
+    assert_int_equal(b.settled[1], NOT_YET);
+    outcome(BROKER_CONFIRMED);
+    assert_int_equal(b.settled[1], ACK);
+}
+
+static void without_that_copy_the_original_is_dead_lettered(void **state)
+{
+    (void)state;
+    fixture_policy(&f, "* * * deny");
+    arrives(1, 1);
+    outcome(BROKER_UNKNOWN);
+    assert_int_equal(b.settled[1], DEAD_LETTER);
+    b.publish_rc = -ENOBUFS;
+    arrives(2, 2);
+    assert_int_equal(b.settled[2], DEAD_LETTER);
+}
+
+static void who_lies_is_refused_counted_and_recorded(void **state)
+{
+    (void)state;
+    struct remote_stats stats;
+    struct broker_delivery d = {.handle = 1,
+                                .consumer = b.mailbox_consumer,
+                                .exchange = text("client.ops"),
+                                .routing_key = text("acme.db"),
+                                .properties = {.user_id = text("envd.h2"), .type = text("q")}};
+    const struct id id = numbered_id(9);
+    char id_text[ID_TEXT_CAP];
+    id_format(&id, id_text);
+    d.properties.message_id = text(id_text);
+    b.cb.on_delivery(b.arg, &d);
+    assert_true(header_is("env-refused", "lying-sender"));
+    remote_get_stats(remote, &stats);
+    assert_int_equal(stats.malformed[AMQP_SENDER], 1);
+    const struct mediate_record *r = mediator_find(f.mediator, &id, 0);
+    assert_non_null(r);
+    assert_int_equal(r->decision.reason, MEDIATE_REASON_SENDER);
+    assert_string_equal(r->question.source.name, "ops");
+}
+
+static void an_earlier_life_of_a_host_is_refused_unless_the_broker_repeats_it(void **state)
+{
+    (void)state;
+    epoch = "4";
+    arrives(1, 1);
+    epoch = "3";
+    arrives(2, 2);
+    assert_true(header_is("env-refused", "stale"));
+    arrives_at(b.mailbox_consumer, 3, 3, true);
+    assert_int_equal(b.settled[3], ACK);
+    from_host = "h3"; // another host's count is its own
+    arrives(4, 4);
+    assert_int_equal(b.settled[4], ACK);
+    from_host = "h2";
+}
+
+static void above_the_window_acknowledgements_wait_for_room_in_order(void **state)
+{
+    (void)state;
+    struct remote_stats stats;
+    for (unsigned i = 1; i <= 300; i++)
+        arrives(i, i);
+    assert_int_equal(b.settled[255], ACK);
+    assert_int_equal(b.settled[256], NOT_YET);
+    assert_int_equal(b.settled[300], NOT_YET);
+    remote_get_stats(remote, &stats);
+    assert_int_equal(stats.held, 45);
+    for (unsigned i = 0; i < 45; i++)
+        process_one();
+    assert_int_equal(b.settled[256], ACK);
+    assert_int_equal(b.settled[257], NOT_YET);
+    for (unsigned i = 0; i < 100; i++)
+        process_one();
+    assert_int_equal(b.settled[300], ACK);
+}
+
+static void what_is_held_too_long_is_acknowledged_and_the_queue_left_alone(void **state)
+{
+    (void)state;
+    for (unsigned i = 1; i <= 300; i++)
+        arrives(i, i);
+    uint64_t later_ms = 1000ull * 3600 * 24 * 365 * 100; // whatever the clock says
+    intake_tick(remote, later_ms);
+    assert_int_equal(b.settled[300], ACK);
+    assert_wanted("leave:mailbox ");
+    for (unsigned i = 0; i < 60; i++)
+        process_one();
+    intake_tick(remote, later_ms);
+    assert_int_equal(b.n_consumers, 2);
+}
+
+static void handles_of_a_lost_connection_are_forgotten(void **state)
+{
+    (void)state;
+    for (unsigned i = 1; i <= 300; i++)
+        arrives(i, i);
+    b.cb.on_state(b.arg, BROKER_UNREACHABLE, "gone");
+    for (unsigned i = 0; i < 300; i++)
+        process_one();
+    assert_int_equal(b.settled[300], NOT_YET);
+}
+
+static void a_full_mailbox_puts_back_what_follows_until_there_is_room(void **state)
+{
+    (void)state;
+    arrives(1, 1);
+    uint64_t consumer = b.mailbox_consumer;
+    arrives_at(consumer, 2, 2, false);
+    assert_int_equal(b.settled[2], REQUEUE);
+    arrives_at(consumer, 3, 3, false); // was on its way: order holds
+    assert_int_equal(b.settled[3], REQUEUE);
+    assert_wanted("leave:mailbox ");
+    process_one();
+    intake_tick(remote, UINT64_MAX);
+    assert_int_equal(b.n_consumers, 2);
+    arrives(4, 2);
+    assert_int_equal(b.settled[4], ACK);
+}
+
+static void a_full_mailbox_without_a_queue_is_nobody_elses_problem(void **state)
+{
+    (void)state;
+    to = "acme/web";
+    key = "acme.web";
+    arrives_at(b.inbox_consumer, 1, 1, false);
+    arrives_at(b.inbox_consumer, 2, 2, false);
+    to = "acme/db";
+    key = "acme.db";
+    assert_int_equal(b.settled[1], ACK);
+    assert_true(header_is("env-refused", "mailbox-full"));
+    assert_int_equal(b.n_consumers, 2);
+}
+
+static void note_receipt(void *arg, const struct router_receipt *receipt)
+{
+    *(enum receipt_code *)arg = receipt->code;
+}
+
+static void what_leaves_says_who_and_since_when(void **state)
+{
+    (void)state;
+    enum receipt_code code = RECEIPT_INVALID;
+    struct envelope e = {.id = numbered_id(1), .to = text_view("far"), .subject = text_view("q")};
+    assert_int_equal(endpoint_submit(db, &e, note_receipt, &code), 0);
+    assert_memory_equal(b.last.routing_key.data, "acme.far", 8);
+    assert_memory_equal(b.last.properties.user_id.data, "envd.h1", 7);
+    assert_true(header_is("env-host", "h1"));
+    assert_true(header_is("env-epoch", "7"));
+    assert_true(b.last.mandatory);
+    outcome(BROKER_FORBIDDEN);
+    assert_int_equal(code, RECEIPT_HOST_UNREACHABLE);
+}
+
+static void each_start_has_a_later_epoch(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/envd-epoch-XXXXXX", path[64];
+    struct err err;
+    uint64_t first = 0, second = 0, lost = 0;
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/epoch", folder);
+    assert_int_equal(remote_epoch(folder, 1000, &first, &err), 0);
+    assert_int_equal(remote_epoch(folder, 500, &second, &err), 0);
+    assert_int_equal(first, 1000);
+    assert_int_equal(second, 1001);
+    unlink(path);
+    assert_int_equal(remote_epoch(folder, 5000, &lost, &err), 0);
+    assert_int_equal(lost, 5000);
+    unlink(path);
+    rmdir(folder);
+    assert_true(remote_epoch(folder, 1, &lost, &err) < 0);
+}
+
+#define TEST(name)       cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST_SMALL(name) cmocka_unit_test_setup_teardown(name, setup_small, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(queues_and_bindings_follow_the_class),
+        TEST(a_queue_is_consumed_while_its_environment_runs),
+        TEST(a_deleted_environments_queue_is_deleted),
+        TEST(a_service_is_consumed_while_it_is_served_and_its_queue_stays),
+        TEST(what_was_stored_is_acknowledged_and_so_is_what_came_before),
+        TEST(what_is_denied_lies_among_the_dead_letters_with_its_reason),
+        TEST(without_that_copy_the_original_is_dead_lettered),
+        TEST(who_lies_is_refused_counted_and_recorded),
+        TEST(an_earlier_life_of_a_host_is_refused_unless_the_broker_repeats_it),
+        TEST(above_the_window_acknowledgements_wait_for_room_in_order),
+        TEST(what_is_held_too_long_is_acknowledged_and_the_queue_left_alone),
+        TEST(handles_of_a_lost_connection_are_forgotten),
+        TEST_SMALL(a_full_mailbox_puts_back_what_follows_until_there_is_room),
+        TEST_SMALL(a_full_mailbox_without_a_queue_is_nobody_elses_problem),
+        TEST(what_leaves_says_who_and_since_when),
+        cmocka_unit_test(each_start_has_a_later_epoch),
+    };
+    return cmocka_run_group_tests_name("remote", tests, NULL, NULL);
+}
