@@ -38,7 +38,7 @@ static const struct payload_size {
     [AGENT_MONITOR] = {3, STR_LEN(ADDRESS_CAP - 1)},
     [AGENT_UNMONITOR] = {3, STR_LEN(ADDRESS_CAP - 1)},
     [AGENT_GONE] = {6, STR_LEN(ADDRESS_CAP - 1) + 1 + STR_LEN(AGENT_REASON_MAX)},
-    [AGENT_DEFER] = {ID_LEN + 4, ID_LEN + 4},
+    [AGENT_DEFER] = {ID_LEN + 5, ID_LEN + 5},
 };
 
 static bool type_known(uint32_t type)
@@ -322,12 +322,14 @@ static void read_defer(struct wire_reader *r, struct agent_frame *f)
 {
     f->defer.id = field_read_id(r);
     f->defer.delay_ms = field_read_u32_in(r, 0, AGENT_DEFER_MAX_MS, "delay out of range");
+    f->defer.tried = field_read_u8_in(r, 0, 1, "neither tried nor not");
 }
 
 static void write_defer(struct wire_writer *w, const struct agent_frame *f)
 {
     field_write_id(w, &f->defer.id);
     wire_write_u32(w, f->defer.delay_ms);
+    wire_write_u8(w, f->defer.tried);
 }
 
 static const struct frame_codec {

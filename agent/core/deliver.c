@@ -52,11 +52,11 @@ static bool host_defers(const struct agent *a)
     return a->host_can & AGENT_CAN_DEFER;
 }
 
-static void give_back(struct agent *a, const struct id *id, uint32_t delay_ms)
+static void give_back(struct agent *a, const struct id *id, uint32_t delay_ms, bool tried)
 {
     struct agent_frame f = {.type = AGENT_RELEASE, .id = *id};
     if (delay_ms > 0 && host_defers(a))
-        f = (struct agent_frame){.type = AGENT_DEFER, .defer = {*id, delay_ms}};
+        f = (struct agent_frame){.type = AGENT_DEFER, .defer = {*id, delay_ms, tried}};
     link_push(a, &f);
 }
 
@@ -70,7 +70,7 @@ static void settle_delivery(struct agent *a, struct delivery *d, enum delivery_s
     if (outcome == DELIVERY_ACKED)
         link_push(a, &(struct agent_frame){.type = AGENT_ACK, .id = d->id});
     else
-        give_back(a, &d->id, delay_ms);
+        give_back(a, &d->id, delay_ms, d->tried);
     d->state = DELIVERY_FREE;
     a->n_deliveries--;
 }
@@ -342,6 +342,7 @@ void deliver_answer(struct agent *a, int client, struct frame_in *in, const stru
         window_acked(a, d->key);
         settle_delivery(a, d, DELIVERY_ACKED, 0);
     } else {
+        d->tried = true;
         settle_delivery(a, d, DELIVERY_RELEASED, window_returned(a, d->key));
     }
 }

@@ -101,6 +101,7 @@ struct delivery { // a message that a program has; ACKED and RELEASED: the host 
     int client; // NO_CLIENT: held for a service that nobody serves
     struct id id;
     uint64_t key; // window_key()
+    bool tried;   // its program gave it back
 };
 
 struct held {   // a DELIVER frame for a service whose program has no credit

@@ -43,7 +43,8 @@
 //   UNMONITOR     program>agent>host         str address, as in MONITOR                                  RESULT
 //   GONE          host>agent>program         str address, as in MONITOR, u8 certainty, str reason. With MONITOR's tag: it
 //                                            was away when that came, or went since the agent asked before; else tag 0
-//   DEFER         agent>host                 id, u32 delay_ms: RELEASE, but not to be delivered again before
+//   DEFER         agent>host                 id, u32 delay_ms, u8 tried: RELEASE, but not to be delivered again before;
+//                                            not tried (0): nobody serves it, which is not the message's fault
 //
 // What an agent can beyond messages it says by capability bits in its HELLO to the host: CONFIGURE, OPEN, STATS and
 // RESUMED go only to agents with their bit. A host answers ATTACH by no frame of this protocol: after OPEN the agent
@@ -198,6 +199,7 @@ struct agent_frame {
         struct {
             struct id id;
             uint32_t delay_ms;
+            bool tried;
         } defer;
     };
 };

@@ -15,6 +15,7 @@ struct deferred {
     TAILQ_ENTRY(deferred) link;
     struct id id;
     uint64_t due_ns;
+    bool tried;
 };
 
 static void arm(struct session *s)
@@ -36,7 +37,7 @@ static void end(struct session *s, struct deferred *d, bool release)
     TAILQ_REMOVE(&s->deferred, d, link);
     s->n_deferred--;
     if (release)
-        endpoint_release(s->endpoint, &d->id, false);
+        endpoint_release(s->endpoint, &d->id, d->tried);
     free(d);
 }
 
@@ -45,10 +46,11 @@ void session_defer(struct session *s, const struct agent_frame *f)
     uint32_t delay_ms = f->defer.delay_ms < DELAY_MAX_MS ? f->defer.delay_ms : DELAY_MAX_MS;
     struct deferred *d = s->n_deferred < DEFERRED_MAX && delay_ms > 0 ? malloc(sizeof *d) : NULL;
     if (!d) {
-        endpoint_release(s->endpoint, &f->defer.id, false);
+        endpoint_release(s->endpoint, &f->defer.id, f->defer.tried);
         return;
     }
-    *d = (struct deferred){.id = f->defer.id, .due_ns = io_monotonic_ns() + delay_ms * NS_PER_MS};
+    *d = (struct deferred){
+        .id = f->defer.id, .due_ns = io_monotonic_ns() + delay_ms * NS_PER_MS, .tried = f->defer.tried};
     // Agents defer for about as long as they did last: the walk is short.
     struct deferred *before = TAILQ_LAST(&s->deferred, deferred_list);
     while (before && before->due_ns > d->due_ns)

@@ -443,11 +443,17 @@ static void link_up_to_a_host_that_defers(void)
     reconnect();
 }
 
-static void assert_deferred(uint8_t id, uint32_t delay_ms)
+static void assert_deferred_tried(uint8_t id, uint32_t delay_ms, bool tried)
 {
     struct agent_frame d = fake_expect(f, FAKE_HOST, AGENT_DEFER);
     assert_int_equal(d.defer.id.bytes[15], id);
     assert_int_equal(d.defer.delay_ms, delay_ms);
+    assert_int_equal(d.defer.tried, tried);
+}
+
+static void assert_deferred(uint8_t id, uint32_t delay_ms)
+{
+    assert_deferred_tried(id, delay_ms, false);
 }
 
 static void what_is_released_again_and_again_comes_ever_later(void **state)
@@ -462,7 +468,7 @@ static void what_is_released_again_and_again_comes_ever_later(void **state)
     for (size_t i = 0; i < sizeof delays_ms / sizeof delays_ms[0]; i++) {
         deliver(1, "acme/web");
         answer(0, AGENT_RELEASE, 1);
-        assert_deferred(1, delays_ms[i]);
+        assert_deferred_tried(1, delays_ms[i], true);
     }
 }
 

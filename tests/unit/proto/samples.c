@@ -73,7 +73,7 @@ static const struct agent_frame frames[] = {
     {.type = AGENT_MONITOR, .tag = 10, .address = V("db")},
     {.type = AGENT_UNMONITOR, .tag = 11, .address = V("acme/db")},
     {.type = AGENT_GONE, .gone = {V("acme/db"), AGENT_GONE_UNKNOWN, V("its host does not answer")}},
-    {.type = AGENT_DEFER, .defer = {ID(1), 60000}},
+    {.type = AGENT_DEFER, .defer = {ID(1), 60000, true}},
 };
 
 static const struct privctl_message privctls[] = {
