@@ -74,6 +74,8 @@ struct preparing {
     enum job job;
     struct segment *segment;
     uint8_t *page;
+    void *zeros; // zeros_len of them
+    size_t zeros_len;
     uint64_t oldest; // what the header says that is written
     int rc;          // why the last one failed; 0: it did not
 };
@@ -176,6 +178,8 @@ void write_fail(struct journal *j, struct group *g, int rc); // one group
 void write_fail_all(struct journal *j, int rc);
 
 // prepare.c
+int prepare_init(struct journal *j); // 0 or -ENOMEM: prepare_finish() then, too
+void prepare_finish(struct journal *j);
 void prepare_done(struct ring_task *task, int rc);
 void prepare_step(struct journal *j);
 // The next segment may be taken by a group: for anybody, or for cleaning alone.

@@ -123,11 +123,10 @@ static struct journal *new_journal(struct event_base *base, const struct journal
     j->next_seq = j->next_order = j->next_number = 1;
     configure(j, config);
     j->folder = strdup(config->folder);
-    j->preparing.page = malloc(FORMAT_PAGE);
-    if (j->folder && j->preparing.page && table_init(&j->live, 1024) == 0)
+    if (prepare_init(j) == 0 && j->folder && table_init(&j->live, 1024) == 0)
         return j;
+    prepare_finish(j);
     free(j->folder);
-    free(j->preparing.page);
     free(j);
     return NULL;
 }
@@ -167,7 +166,7 @@ static void free_journal(struct journal *j)
             event_free(events[i]);
     if (j->dir_fd >= 0)
         close(j->dir_fd);
-    free(j->preparing.page);
+    prepare_finish(j);
     free(j->folder);
     free(j);
 }

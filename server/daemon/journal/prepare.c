@@ -2,10 +2,14 @@
 // first record is written to them. One step at a time, in the background of groups.
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 
 #include "common/cleanup.h"
 #include "journal/internal.h"
+
+#define ZERO_WRITES 16 // of one file: the ring has place for them and for what else may be under way
 
 bool prepare_may_take(const struct journal *j, bool cleaning)
 {
@@ -23,6 +27,36 @@ static void fail(struct journal *j, int rc)
     event_add(j->retry, &again);
 }
 
+int prepare_init(struct journal *j)
+{
+    struct preparing *p = &j->preparing;
+    p->zeros_len = format_round(j->segment_bytes / ZERO_WRITES, FORMAT_PAGE);
+    p->page = malloc(FORMAT_PAGE);
+    // Only ever read: they take no memory.
+    p->zeros = mmap(NULL, p->zeros_len, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    p->zeros = p->zeros == MAP_FAILED ? NULL : p->zeros;
+    return p->page && p->zeros ? 0 : -ENOMEM;
+}
+
+void prepare_finish(struct journal *j)
+{
+    struct preparing *p = &j->preparing;
+    if (p->zeros)
+        munmap(p->zeros, p->zeros_len);
+    free(p->page);
+}
+
+// Blocks that were written once are synced in a third of the time of those that were only allocated: the file
+// system has nothing to note about them.
+static void fill_with_zeros(struct journal *j, const struct segment *s)
+{
+    struct preparing *p = &j->preparing;
+    for (uint64_t at = 0; at < s->bytes; at += p->zeros_len) {
+        uint64_t left = s->bytes - at;
+        ring_write_long(&j->ring, &p->task, s->fd, p->zeros, left < p->zeros_len ? left : p->zeros_len, at);
+    }
+}
+
 static void begin_allocate(struct journal *j)
 {
     struct preparing *p = &j->preparing;
@@ -35,6 +69,7 @@ static void begin_allocate(struct journal *j)
     p->job = JOB_ALLOCATE;
     p->segment->fd = fd;
     ring_allocate(&j->ring, &p->task, fd, p->segment->bytes);
+    fill_with_zeros(j, p->segment);
     ring_sync(&j->ring, &p->task, fd, false);
     ring_sync(&j->ring, &p->task, j->dir_fd, false);
     ring_submit(&j->ring);

@@ -110,6 +110,13 @@ void ring_write(struct ring *r, struct ring_task *task, int fd, const void *data
     task->bytes_wanted += len;
 }
 
+void ring_write_long(struct ring *r, struct ring_task *task, int fd, const void *data, size_t len,
+                     uint64_t offset)
+{
+    ring_write(r, task, fd, data, len, offset);
+    r->last->flags |= IOSQE_ASYNC;
+}
+
 void ring_read(struct ring *r, struct ring_task *task, int fd, void *data, size_t len, uint64_t offset)
 {
     struct io_uring_sqe *sqe = add(r, task);

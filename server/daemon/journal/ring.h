@@ -30,6 +30,9 @@ void ring_done(struct ring *r);                                          // noth
 // Operations for the next chain; buffers must live until it is done.
 void ring_write(struct ring *r, struct ring_task *task, int fd, const void *data, size_t len,
                 uint64_t offset);
+// The same, but never within the system call that submits: for what is long.
+void ring_write_long(struct ring *r, struct ring_task *task, int fd, const void *data, size_t len,
+                     uint64_t offset);
 void ring_read(struct ring *r, struct ring_task *task, int fd, void *data, size_t len, uint64_t offset);
 void ring_sync(struct ring *r, struct ring_task *task, int fd, bool data_only);
 void ring_allocate(struct ring *r, struct ring_task *task, int fd, uint64_t len);

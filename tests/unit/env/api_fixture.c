@@ -57,7 +57,7 @@ static void start_parts(struct daemon *d)
     d->router = router_new(d->f->base, &router_config, &ops, d, d->mediator);
     assert_non_null(d->router);
     snprintf(path, sizeof path, "%s/journal", d->f->dir);
-    const struct journal_config journal = {.folder = path, .segment_bytes = 4u << 20};
+    const struct journal_config journal = {.folder = path, .segment_bytes = 2u << 20};
     assert_int_equal(router_open_journal(d->router, &journal, &err), 0);
     struct manager_config config = {.priv_socket = d->priv,
                                     .kernel_fd = d->kernel_fd,
