@@ -16,6 +16,7 @@
 # A story may define story_end, which is called first when it ends, however it does.
 # $bin, $guest: the build's programs. $run, $state: the folders. $envd_pid, $envpriv_pid.
 set -euo pipefail
+exec 8>&2 # what a failure says is heard whatever its command's output is
 build=${ENVD_BUILD:?set ENVD_BUILD to a build folder}
 source_dir=${ENVD_SOURCE:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)}
 bin=$build/bin
@@ -61,7 +62,7 @@ ok() {
 }
 
 fail() {
-    printf 'FAILED %s\n' "$*" >&2
+    printf 'FAILED %s\n' "$*" >&8
     exit 1
 }
 
@@ -206,6 +207,7 @@ learn_instance() {
 
 finish() {
     local rc=$? left pid
+    exec 2>&8
     trap - EXIT INT TERM
     set +e
     if declare -F story_end >/dev/null; then story_end; fi
