@@ -62,7 +62,7 @@ static struct wire_view view_of(struct broker_text t)
 
 static bool text_copy(struct broker_text t, char *out, size_t cap)
 {
-    if (t.len >= cap || memchr(t.data ? t.data : "", '\0', t.len))
+    if (t.len >= cap || (t.len > 0 && memchr(t.data, '\0', t.len)))
         return false;
     if (t.len > 0)
         memcpy(out, t.data, t.len);

@@ -10,7 +10,7 @@
 #include "common/log.h"
 #include "remote/remote_internal.h"
 
-#define TICK_MS 250
+#define TICK_US 250000
 
 static void describe_link(void *arg, char *out, size_t cap)
 {
@@ -56,7 +56,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 static int init(struct remote *r, const struct remote_config *config, struct err *err)
 {
     static const struct broker_cb cb = {.on_state = on_state, .on_delivery = incoming_delivery};
-    const struct timeval every = {.tv_usec = TICK_MS * 1000};
+    const struct timeval every = {.tv_usec = TICK_US};
     snprintf(r->host, sizeof r->host, "%s", config->host);
     snprintf(r->user, sizeof r->user, AMQP_USER_HOST "%s", config->host);
     snprintf(r->inbox, sizeof r->inbox, "inbox.%s", config->host);
@@ -70,7 +70,9 @@ static int init(struct remote *r, const struct remote_config *config, struct err
     int rc = broker_new(r->base, config->broker, &cb, r, &r->broker, err);
     if (rc < 0)
         return rc;
-    return remote_topology_init(r) < 0 || remote_presence_init(r) < 0 ? err_set(err, -ENOMEM, "no memory for the link to the broker") : 0;
+    return remote_topology_init(r) < 0 || remote_presence_init(r) < 0
+               ? err_set(err, -ENOMEM, "no memory for the link to the broker")
+               : 0;
 }
 
 int remote_new(struct event_base *base, const struct remote_config *config, struct router *router,
