@@ -12,7 +12,7 @@
 
 static struct event_base *base;
 static char folder[64];
-static const char *password_h1;
+static char *password_h1;
 static const char *borrowed; // the folder of a broker that runs already
 static struct peer *latest;  // whose figures a failure tells
 
@@ -68,7 +68,7 @@ void rig_stop(void)
     snprintf(line, sizeof line, "%s/deploy/broker stop %s; rm -rf %s", source(), folder, folder);
     if (!borrowed && system(line) != 0)
         fprintf(stderr, "%s: failed\n", line);
-    free((void *)(uintptr_t)password_h1);
+    free(password_h1);
     password_h1 = NULL;
     if (base)
         event_base_free(base);
