@@ -47,6 +47,7 @@ void agent_free(struct agent *a)
     }
     link_close(a);
     send_forget_all(a);
+    window_done(a);
     a->ops->deallocate(a->ctx, a);
 }
 

@@ -124,7 +124,6 @@ struct returned {
 };
 
 struct window {
-    uint64_t secret[2];
     uint64_t keys[WINDOW_MAX]; // a ring, `at` is next
     uint16_t next[WINDOW_MAX]; // of the same chain: place + 1, 0 at its end
     uint16_t heads[WINDOW_HEADS];
@@ -196,7 +195,8 @@ struct agent {
     struct delivery deliveries[AGENT_DELIVERIES_MAX];
     struct held held[HELD_MAX]; // n_held, in order of arrival
     struct stalled stalled[STALLED_MAX];
-    struct window window;
+    uint64_t secret[2];    // of window_key()
+    struct window *window; // NULL: nothing was acknowledged yet
     struct service services[AGENT_SERVICES_MAX];
     struct monitor monitors[AGENT_MONITORS_MAX];
 };
@@ -280,6 +280,7 @@ void deliver_expire(struct agent *a, uint64_t now_ns);
 
 // window.c
 void window_init(struct agent *a);
+void window_done(struct agent *a);
 // What a message is known by: its id and its sender.
 uint64_t window_key(const struct agent *a, const struct envelope *e);
 bool window_was_acked(struct agent *a, uint64_t key);

@@ -47,12 +47,27 @@ uint64_t window_key(const struct agent *a, const struct envelope *e)
     uint8_t data[ID_LEN + (ADDRESS_CAP + 7) / 8 * 8] = {0};
     memcpy(data, e->id.bytes, ID_LEN);
     memcpy(data + ID_LEN, e->from.data, e->from.len < ADDRESS_CAP ? e->from.len : ADDRESS_CAP);
-    return sip_hash(a->window.secret, data, sizeof data / 8);
+    return sip_hash(a->secret, data, sizeof data / 8);
 }
 
 void window_init(struct agent *a)
 {
-    a->ops->random(a->ctx, a->window.secret, sizeof a->window.secret);
+    a->ops->random(a->ctx, a->secret, sizeof a->secret);
+}
+
+// Made when it is first wanted: an environment that receives nothing does without. NULL without memory: then
+// less is remembered, which is what there was before the first.
+static struct window *window_of(struct agent *a)
+{
+    if (!a->window && (a->window = memory_get(&a->memory, sizeof *a->window)) != NULL)
+        memset(a->window, 0, sizeof *a->window);
+    return a->window;
+}
+
+void window_done(struct agent *a)
+{
+    memory_put(&a->memory, a->window);
+    a->window = NULL;
 }
 
 // ---- acknowledged ----
@@ -64,8 +79,8 @@ static uint16_t *head_of(struct window *w, uint64_t key)
 
 bool window_was_acked(struct agent *a, uint64_t key)
 {
-    struct window *w = &a->window;
-    for (uint16_t at = *head_of(w, key); at != 0; at = w->next[at - 1])
+    struct window *w = a->window;
+    for (uint16_t at = w ? *head_of(w, key) : 0; at != 0; at = w->next[at - 1])
         if (w->keys[at - 1] == key)
             return true;
     return false;
@@ -81,7 +96,9 @@ static void forget_oldest(struct window *w)
 
 void window_acked(struct agent *a, uint64_t key)
 {
-    struct window *w = &a->window;
+    struct window *w = window_of(a);
+    if (!w)
+        return;
     if (w->n == WINDOW_MAX)
         forget_oldest(w);
     else
@@ -97,8 +114,8 @@ void window_acked(struct agent *a, uint64_t key)
 
 uint32_t window_returned(struct agent *a, uint64_t key)
 {
-    struct window *w = &a->window;
-    for (size_t i = 0; i < RETURNED_MAX; i++) {
+    struct window *w = window_of(a);
+    for (size_t i = 0; w && i < RETURNED_MAX; i++) {
         struct returned *r = &w->returned[i];
         if (r->n == 0 || r->key != key)
             continue;
@@ -106,6 +123,8 @@ uint32_t window_returned(struct agent *a, uint64_t key)
         r->n += r->n < UINT8_MAX;
         return delay_ms < RETURN_MAX_MS ? delay_ms : RETURN_MAX_MS;
     }
+    if (!w)
+        return 0;
     w->returned[w->returned_at] = (struct returned){.key = key, .n = 1};
     w->returned_at = (w->returned_at + 1) % RETURNED_MAX;
     return 0;
