@@ -130,11 +130,6 @@ bool router_journal_stats(const struct router *r, struct journal_stats *ret)
     return journal_of(r) != NULL;
 }
 
-uint64_t router_epoch(const struct router *r)
-{
-    return journal_of(r) ? journal_epoch(journal_of(r)) : 0;
-}
-
 const struct router_config *router_get_config(const struct router *r)
 {
     return &r->config;

@@ -71,8 +71,6 @@ void router_settle(struct router *r);
 void router_flush(struct router *r);
 // False: it is not open.
 bool router_journal_stats(const struct router *r, struct journal_stats *ret);
-// See journal_epoch(); 0: it is not open.
-uint64_t router_epoch(const struct router *r);
 
 // An environment was defined, or is found to be at start. Its mailbox holds what the journal held for it. 0,
 // -EEXIST, -EINVAL (no such name can be), or -ENOMEM.
