@@ -51,6 +51,8 @@ static enum place find_place(struct journal *j, const struct group *g)
         prepare_step(j);
         return PLACE_FOUND;
     }
+    prepare_step(j); // a segment may have been cleaned just now
+    clean_step(j);
     bool wait = j->preparing.job != JOB_NONE || (!g->cleaning && clean_is_under_way(j));
     return wait ? PLACE_WAIT : PLACE_NONE;
 }

@@ -231,6 +231,22 @@ static void cleaning_under_load_keeps_within_bytes_max(void **state)
     assert_live(oldest, n);
 }
 
+static void near_the_limit_appends_wait_for_cleaning(void **state)
+{
+    (void)state;
+    f->config.bytes_max = 8 * SEGMENT;
+    fixture_reopen(f);
+    uint64_t n = 0;
+    for (unsigned round = 0; round < 400; round++) {
+        append_all(n + 1, n + 40, 700);
+        for (uint64_t i = n + 1; i <= n + 40; i++)
+            fixture_forget(f, i);
+        n += 40;
+    }
+    assert_int_equal(f->failed, 0);
+    assert_true(fixture_stats(f).cleaned > 100);
+}
+
 static void long_lived_records_survive_many_cleanings(void **state)
 {
     (void)state;
@@ -443,6 +459,7 @@ int main(void)
         TEST(a_record_that_fits_no_segment_is_refused),
         TEST(segments_are_used_again_and_nothing_old_is_read_in_them),
         TEST(cleaning_under_load_keeps_within_bytes_max),
+        TEST(near_the_limit_appends_wait_for_cleaning),
         TEST(long_lived_records_survive_many_cleanings),
         TEST(at_bytes_max_appends_are_refused_and_forgetting_heals),
         TEST(a_full_journal_opens_and_gives_what_it_holds),
