@@ -10,6 +10,8 @@
 #include "common/log.h"
 #include "remote/remote_internal.h"
 
+#define SAID_MS 1000
+
 // A delivery until it is settled.
 struct delivery {
     struct remote *remote;
@@ -102,14 +104,25 @@ static void record(struct remote *r, const struct amqp_incoming *in, enum mediat
     mediator_record(r->mediator, &in->envelope.id, io_realtime_ms(), &q, &d, d.code);
 }
 
+// One line a second: the metrics count them all, and who floods is not to fill the log.
+static bool may_say(struct remote *r)
+{
+    uint64_t now_ms = io_realtime_ms();
+    if (now_ms - r->said_ms < SAID_MS)
+        return false;
+    r->said_ms = now_ms;
+    return true;
+}
+
 static void refuse_unread(struct remote *r, const struct broker_delivery *d, enum amqp_fault fault,
                           const char *what)
 {
     bool lies = fault == AMQP_SENDER || fault == AMQP_REPLY_TO;
     r->stats.malformed[fault]++;
     record(r, &r->incoming, lies ? MEDIATE_REASON_SENDER : MEDIATE_REASON_MALFORMED);
-    log_warn(NULL, "refused a message of exchange %.*s: %s: %s", (int)d->exchange.len, d->exchange.data,
-             amqp_fault_name(fault), what);
+    if (may_say(r))
+        log_warn(NULL, "refused a message of exchange %.*s: %s: %s", (int)d->exchange.len, d->exchange.data,
+                 amqp_fault_name(fault), what);
     bury(r, d, d->handle, amqp_fault_name(fault), what);
 }
 
@@ -117,7 +130,8 @@ static void refuse_stale(struct remote *r, const struct broker_delivery *d)
 {
     r->stats.stale++;
     record(r, &r->incoming, MEDIATE_REASON_STALE);
-    log_warn(NULL, "refused a message of an earlier life of host %s", r->incoming.host);
+    if (may_say(r))
+        log_warn(NULL, "refused a message of an earlier life of host %s", r->incoming.host);
     bury(r, d, d->handle, "stale", mediate_reason_text(MEDIATE_REASON_STALE));
 }
 

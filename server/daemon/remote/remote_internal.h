@@ -56,6 +56,7 @@ struct remote {
     uint64_t alive_ms;       // when this host last said that it is there
     LIST_HEAD(, peer) peers; // other hosts that were heard of
     struct remote_stats stats;
+    uint64_t said_ms;              // when the log last heard of a refusal
     struct amqp_outgoing outgoing; // too large for the stack
     struct amqp_incoming incoming;
 };
