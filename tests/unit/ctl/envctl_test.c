@@ -526,7 +526,8 @@ static void create_says_all_that_was_asked_for(void **state)
     struct world *w = *state;
     write_file(w->file, "foo");
     assert_int_equal(run(w, "create", "acme/web", "--program", w->file, "--memory", "64MiB", "--env", "A=b=c",
-                         "--label", "role=ci", "--restart", "always", "--start", "--", "-v", "--socket"),
+                         "--label", "role=ci", "--restart", "always", "--mailbox", "host", "--start", "--",
+                         "-v", "--socket"),
                      0);
     const char *post = strstr(requests_of(w), "POST /v1/tenants/acme/environments ");
     assert_non_null(post);
@@ -536,6 +537,7 @@ static void create_says_all_that_was_asked_for(void **state)
     assert_has(post, "\"env\":{\"A\":\"b=c\"}");
     assert_has(post, "\"args\":[\"-v\",\"--socket\"]");
     assert_has(post, "\"restart\":\"always\"");
+    assert_has(post, "\"mailbox\":\"host\"");
     assert_has(post, "\"run\":true");
     assert_has(post, "GET /v1/operations/starting");
     assert_string_equal(w->err, "acme/web started\n");
