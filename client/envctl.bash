@@ -68,6 +68,19 @@ _envctl_argument() {
         *) mapfile -t COMPREPLY < <(compgen -f -- "$2") && return ;;
         esac
         ;;
+    mailbox)
+        case $3 in
+        mailbox) words='show peek purge' ;;
+        *) words=$(_envctl_environments) ;;
+        esac
+        ;;
+    dead-letter)
+        case $3 in
+        dead-letter) words='list replay' ;;
+        */*) ;; # a message's id
+        *) words=$(_envctl_environments) ;;
+        esac
+        ;;
     policy)
         case $3 in
         policy) words='show set' ;;

@@ -47,6 +47,11 @@ const struct verb verbs[] = {
      "call TENANT/NAME SUBJECT [BODY | - | --file FILE] [--content-type TYPE] [--header NAME=VALUE]... "
      "[--priority N] [--id ID]",
      "send a call, print its reply", verb_call},
+    {"mailbox",
+     "mailbox show TENANT/NAME | mailbox peek TENANT/NAME [--dead] | mailbox purge TENANT/NAME [--dead]",
+     "look at what waits for an environment, or throw it away", verb_mailbox},
+    {"dead-letter", "dead-letter list TENANT/NAME | dead-letter replay TENANT/NAME [MESSAGE-ID]",
+     "list what an environment would not take, or queue it again", verb_dead_letter},
     {"policy", "policy show | policy set FILE", "show or replace the policy", verb_policy},
     {"explain", "explain FROM TO SUBJECT [--kind send|call|event] | explain MESSAGE-ID",
      "say what the policy decides, and why", verb_explain},

@@ -139,6 +139,7 @@ http_handler handle_logs;
 http_handler handle_images_list, handle_image_get, handle_image_put, handle_image_delete,
     handle_image_content, handle_images_collect;
 http_handler handle_message;
+http_handler handle_mailbox, handle_mailbox_messages, handle_mailbox_purge, handle_mailbox_replay;
 http_handler handle_policy_get, handle_policy_put, handle_policy_versions, handle_explain_request,
     handle_explain_message;
 http_handler handle_operations_list, handle_operation_get, handle_operation_cancel;

@@ -49,9 +49,10 @@ enum mailbox_reason { // why a message is a dead letter; on disk: never change
 // One message that is there, for people.
 struct mailbox_item {
     const struct message *message;
-    bool out;          // with the environment now
-    uint32_t releases; // since envd started
-    uint64_t since_ms; // of a dead letter
+    bool out;            // with the environment now
+    uint32_t releases;   // since envd started
+    uint64_t arrived_ms; // 0: not known, before envd started
+    uint64_t since_ms;   // of a dead letter
     enum mailbox_reason reason;
 };
 

@@ -37,6 +37,7 @@ static void show(const struct mail *mail, mailbox_list_cb *cb, void *arg)
         .message = mail->message,
         .out = mail->state == MAIL_OUT,
         .releases = mail->releases,
+        .arrived_ms = mail->arrived_ms,
         .since_ms = mail->since_ms,
         .reason = mail->reason,
     };

@@ -215,6 +215,7 @@ static int store(struct host_mailbox *mb, struct message *m, uint64_t realtime_m
     mail = fits(mb, m->len, is_reply(m)) ? add_mail(mb, m, MAIL_PENDING) : NULL;
     if (!mail)
         return -ENOBUFS;
+    mail->arrived_ms = realtime_ms;
     int rc = append(mb, mail);
     if (rc < 0)
         mail_drop(mail, false);

@@ -33,7 +33,7 @@ struct mail {
     struct host_mailbox *mailbox; // NULL: gone while the journal still writes
     struct message *message;
     uint64_t seq; // of its record
-    uint64_t arrival;
+    uint64_t arrival, arrived_ms;
     enum mail_state state;
     bool was_out;
     uint32_t releases;

@@ -3,6 +3,15 @@
 
 #include "route/router_internal.h"
 
+int router_mailbox_stats(const struct router *r, const char *tenant, const char *name,
+                         struct mailbox_stats *ret)
+{
+    const struct environment *e = directory_find(&r->directory, tenant, name);
+    if (e)
+        e->mailbox->ops->get_stats(e->mailbox, ret);
+    return e ? 0 : -ENOENT;
+}
+
 int router_mailbox_list(const struct router *r, const char *tenant, const char *name, bool dead, size_t max,
                         mailbox_list_cb *cb, void *arg)
 {

@@ -148,6 +148,9 @@ int router_environment_stats(const struct router *r, const char *tenant, const c
 // --- mailboxes, for operators; all -ENOENT: no such environment ---
 
 struct mailbox_item;
+struct mailbox_stats;
+int router_mailbox_stats(const struct router *r, const char *tenant, const char *name,
+                         struct mailbox_stats *ret);
 // Calls cb for each message that waits or is out, or for each dead letter; at most max. See mailbox.h.
 int router_mailbox_list(const struct router *r, const char *tenant, const char *name, bool dead, size_t max,
                         void (*cb)(void *arg, const struct mailbox_item *item), void *arg);

@@ -173,6 +173,31 @@ static void on_policy(void *arg, struct http_request *req)
         http_reply_problem(req, 422, "policy-invalid", NULL, "main:3:9: no such action \"alow\"");
 }
 
+static void on_mailbox(void *arg, struct http_request *req)
+{
+    note(arg, req);
+    reply_text(req, 200, "{\"kind\":\"mailbox\",\"class\":\"host\",\"messages\":3}");
+}
+
+static void on_mailbox_list(void *arg, struct http_request *req)
+{
+    const char *dead = http_request_query(req, "dead");
+    note(arg, req);
+    reply_text(
+        req, 200,
+        dead ? "{\"kind\":\"list\",\"items\":[{\"id\":\"i2\",\"kind\":\"send\",\"from\":\"acme/"
+               "web\",\"subject\":"
+               "\"q\",\"size\":5,\"since\":9,\"reason\":{\"code\":\"released-too-often\"}}]}"
+             : "{\"kind\":\"list\",\"items\":[{\"id\":\"i1\",\"state\":\"queued\",\"kind\":\"call\",\"from\":"
+               "\"acme/web\",\"subject\":\"q\",\"priority\":4,\"size\":5,\"releases\":0,\"arrived\":7}]}");
+}
+
+static void on_mailbox_change(void *arg, struct http_request *req)
+{
+    note(arg, req);
+    reply_text(req, 200, "{\"kind\":\"purged\",\"messages\":4}");
+}
+
 #define ENVIRONMENT "/v1/tenants/{tenant}/environments/{name}"
 
 static const struct http_route ROUTES[] = {
@@ -182,6 +207,11 @@ static const struct http_route ROUTES[] = {
     {"DELETE", ENVIRONMENT, HTTP_BODY_NONE, 0, on_change},
     {"POST", ENVIRONMENT "/start", HTTP_BODY_COLLECT, 65536, on_change},
     {"POST", ENVIRONMENT "/stop", HTTP_BODY_COLLECT, 65536, on_change},
+    {"GET", ENVIRONMENT "/mailbox", HTTP_BODY_NONE, 0, on_mailbox},
+    {"GET", ENVIRONMENT "/mailbox/messages", HTTP_BODY_NONE, 0, on_mailbox_list},
+    {"DELETE", ENVIRONMENT "/mailbox/messages", HTTP_BODY_NONE, 0, on_mailbox_change},
+    {"POST", ENVIRONMENT "/mailbox/dead/replay", HTTP_BODY_COLLECT, 65536, on_mailbox_change},
+    {"POST", ENVIRONMENT "/mailbox/dead/{id}/replay", HTTP_BODY_COLLECT, 65536, on_mailbox_change},
     {"GET", ENVIRONMENT "/logs", HTTP_BODY_NONE, 0, on_logs},
     {"GET", "/v1/operations/{id}", HTTP_BODY_NONE, 0, on_operation},
     {"GET", "/v1/images/{image}", HTTP_BODY_NONE, 0, on_get_image},
@@ -601,6 +631,60 @@ static void a_policy_replaces_the_revision_that_was_read(void **state)
     assert_string_equal(w->out, "* * * deny\n");
 }
 
+// --- mailboxes ---
+
+static void a_mailbox_is_shown_and_peeked_into(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(run(w, "mailbox", "show", "acme/db"), 0);
+    assert_has(w->out, "class                    host\n");
+    assert_int_equal(run(w, "mailbox", "peek", "acme/db"), 0);
+    assert_string_equal(w->out,
+                        "ID  STATE   KIND  FROM      SUBJECT  PRIORITY  SIZE  RELEASES  ARRIVED  EXPIRES\n"
+                        "i1  queued  call  acme/web  q        4         5     0         7        -\n");
+}
+
+static void dead_letters_are_listed_with_their_reason(void **state)
+{
+    struct world *w = *state;
+    static const char wanted[] = "ID  KIND  FROM      SUBJECT  SIZE  SINCE  REASON\n"
+                                 "i2  send  acme/web  q        5     9      released-too-often\n";
+    assert_int_equal(run(w, "dead-letter", "list", "acme/db"), 0);
+    assert_string_equal(w->out, wanted);
+    assert_int_equal(run(w, "mailbox", "peek", "acme/db", "--dead"), 0);
+    assert_string_equal(w->out, wanted);
+}
+
+static void purging_says_what_and_how_many(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(run(w, "mailbox", "purge", "acme/db"), 0);
+    assert_string_equal(w->err, "acme/db: 4 messages thrown away\n");
+    assert_null(strstr(requests_of(w), "dead"));
+    assert_int_equal(run(w, "mailbox", "purge", "acme/db", "--dead"), 0);
+    assert_string_equal(w->err, "acme/db: 4 dead letters thrown away\n");
+    assert_has(requests_of(w), "DELETE /v1/tenants/acme/environments/db/mailbox/messages dead=true");
+}
+
+static void one_dead_letter_is_replayed_or_all(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(run(w, "dead-letter", "replay", "acme/db"), 0);
+    assert_has(requests_of(w), "POST /v1/tenants/acme/environments/db/mailbox/dead/replay");
+    assert_int_equal(run(w, "dead-letter", "replay", "acme/db", "01a1fd98-3a32-7f52-8dfa-96b3de557c65"), 0);
+    assert_has(requests_of(w), "/mailbox/dead/01a1fd98-3a32-7f52-8dfa-96b3de557c65/replay");
+}
+
+static void a_wrong_mailbox_command_changes_nothing(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(run(w, "mailbox", "purge"), 2);
+    assert_int_equal(run(w, "mailbox", "drop", "acme/db"), 2);
+    assert_int_equal(run(w, "mailbox", "show", "acme/db", "--dead"), 2);
+    assert_int_equal(run(w, "dead-letter", "replay", "acme/db", "7"), 2);
+    assert_string_equal(requests_of(w), "");
+}
+
 int main(void)
 {
     unsetenv("ENVCTL_SOCKET");
@@ -632,6 +716,11 @@ int main(void)
         T(a_message_says_all_that_it_was_given),
         T(wrong_options_of_a_message_are_not_sent),
         T(a_policy_replaces_the_revision_that_was_read),
+        T(a_mailbox_is_shown_and_peeked_into),
+        T(dead_letters_are_listed_with_their_reason),
+        T(purging_says_what_and_how_many),
+        T(one_dead_letter_is_replayed_or_all),
+        T(a_wrong_mailbox_command_changes_nothing),
     };
     return cmocka_run_group_tests_name("ctl/envctl", tests, NULL, NULL);
 }
