@@ -22,6 +22,7 @@ int verb_send(struct cli *cli, int argc, char **argv);
 int verb_call(struct cli *cli, int argc, char **argv);
 int verb_mailbox(struct cli *cli, int argc, char **argv);
 int verb_dead_letter(struct cli *cli, int argc, char **argv);
+int verb_trace(struct cli *cli, int argc, char **argv);
 int verb_policy(struct cli *cli, int argc, char **argv);
 int verb_explain(struct cli *cli, int argc, char **argv);
 int verb_image(struct cli *cli, int argc, char **argv);

@@ -46,7 +46,7 @@ static void target_text(const struct mediate_question *q, char out[ADDRESS_CAP +
              q->service ? q->service : q->target.name);
 }
 
-static json_t *message_json(const struct mediate_question *q)
+json_t *explain_message(const struct mediate_question *q)
 {
     char from[ADDRESS_CAP], to[ADDRESS_CAP + 2];
     snprintf(from, sizeof from, "%s/%s", q->source.tenant, q->source.name);
@@ -84,7 +84,7 @@ static json_t *explanation_json(const struct api *api, const struct mediate_ques
     json_t *out =
         json_pack("{s:s, s:s, s:s, s:s, s:o, s:I}", "kind", "explanation", "decision",
                   d->code == RECEIPT_ACCEPTED ? "allow" : "deny", "reason", mediate_reason_name(d->reason),
-                  "text", text, "message", message_json(q), "policy_revision", (json_int_t)d->revision);
+                  "text", text, "message", explain_message(q), "policy_revision", (json_int_t)d->revision);
     if (x.has_rule)
         json_object_set_new(out, "rule", rule_json(&x.rule));
     if (x.has_nearest) {

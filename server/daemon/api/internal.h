@@ -140,6 +140,7 @@ http_handler handle_images_list, handle_image_get, handle_image_put, handle_imag
     handle_image_content, handle_images_collect;
 http_handler handle_message;
 http_handler handle_mailbox, handle_mailbox_messages, handle_mailbox_purge, handle_mailbox_replay;
+http_handler handle_message_trace;
 http_handler handle_policy_get, handle_policy_put, handle_policy_versions, handle_explain_request,
     handle_explain_message;
 http_handler handle_operations_list, handle_operation_get, handle_operation_cancel;
@@ -161,6 +162,11 @@ uint8_t *session_body_exec(struct api *api, struct http_request *req, size_t *re
                            size_t subject_cap);
 uint8_t *session_body_copy(struct api *api, struct http_request *req, size_t *ret_len, char *subject,
                            size_t subject_cap);
+
+// --- explain.c ---
+
+// What was asked about a message: from, to, subject, kind, size.
+json_t *explain_message(const struct mediate_question *q);
 
 // --- base64.c ---
 

@@ -52,6 +52,7 @@ static const struct http_route routes[] = {
     {"POST", "/v1/images/gc", HTTP_BODY_COLLECT, SMALL, handle_images_collect},
 
     {"POST", "/v1/messages", HTTP_BODY_COLLECT, LARGE, handle_message},
+    {"GET", "/v1/messages/{message}/trace", HTTP_BODY_NONE, 0, handle_message_trace},
     {"GET", "/v1/policies/main", HTTP_BODY_NONE, 0, handle_policy_get},
     {"PUT", "/v1/policies/main", HTTP_BODY_COLLECT, LARGE, handle_policy_put},
     {"GET", "/v1/policies/main/versions", HTTP_BODY_NONE, 0, handle_policy_versions},

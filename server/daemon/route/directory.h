@@ -34,6 +34,7 @@ struct environment {
     bool queue;                // by a queue of its own
     struct seen *replies_sent; // made with the first reply
     struct router_stats stats;
+    struct trace *trace; // the router's, for who watches the mailbox
 };
 
 // An environment serves a service.

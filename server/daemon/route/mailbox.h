@@ -58,8 +58,22 @@ struct mailbox_item {
 
 typedef void mailbox_list_cb(void *arg, const struct mailbox_item *item);
 
+// What became of a message, for who watches. PUT: it is durable.
+enum mailbox_event {
+    MAILBOX_PUT,
+    MAILBOX_TAKEN,
+    MAILBOX_ACKED,
+    MAILBOX_RELEASED,
+    MAILBOX_EXPIRED,
+    MAILBOX_BURIED,
+    MAILBOX_REPLAYED,
+    MAILBOX_PURGED
+};
+
 struct mailbox {
     const struct mailbox_ops *ops;
+    void (*watch)(void *arg, const struct message *m, enum mailbox_event event); // or NULL; only looks
+    void *watch_arg;
 };
 
 struct mailbox_ops {

@@ -27,6 +27,7 @@ bool mail_bury(struct mail *mail, enum mailbox_reason reason, uint64_t realtime_
     mail->since_ms = realtime_ms;
     mail->reason = reason;
     mail_move(mail, MAIL_DEAD);
+    mail_tell(mail, MAILBOX_BURIED);
     drop_oldest(mb);
     return true;
 }
@@ -85,6 +86,7 @@ size_t mailbox_host_replay(struct mailbox *base, const struct id *id)
         mail->was_out = false;
         mail->arrival = mb->arrivals++;
         mail_move(mail, MAIL_QUEUED);
+        mail_tell(mail, MAILBOX_REPLAYED);
         mail_note_expiry(mb, mail->message);
         n++;
     }
@@ -98,6 +100,7 @@ static size_t purge_list(struct mail_list *list, const struct id *id)
         next = TAILQ_NEXT(mail, link);
         if (!has_id(mail, id))
             continue;
+        mail_tell(mail, MAILBOX_PURGED);
         mail_drop(mail, true);
         n++;
     }

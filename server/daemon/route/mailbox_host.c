@@ -98,6 +98,7 @@ static void host_expire(struct mailbox *base, uint64_t realtime_ms)
         for (struct mail *mail = TAILQ_FIRST(&mb->queues[i]), *next; mail; mail = next) {
             next = TAILQ_NEXT(mail, link);
             if (message_expired(mail->message, realtime_ms)) {
+                mail_tell(mail, MAILBOX_EXPIRED);
                 mail_drop(mail, true);
                 mb->expired++;
             } else {
@@ -165,6 +166,7 @@ static void on_durable(void *arg, int rc)
     if (rc == 0) {
         mail->arrival = mb->arrivals++;
         mail_move(mail, MAIL_QUEUED);
+        mail_tell(mail, MAILBOX_PUT);
         mail_note_expiry(mb, mail->message);
         if (!seen_has(mb->seen, mail->message->dedup_key))
             seen_add(mb->seen, mail->message->dedup_key);
@@ -252,6 +254,7 @@ static struct message *host_next(struct mailbox *base, uint64_t realtime_ms, boo
     struct host_mailbox *mb = host_mailbox_of(base);
     struct mail *mail;
     while ((mail = first_queued(mb, replies_only)) && message_expired(mail->message, realtime_ms)) {
+        mail_tell(mail, MAILBOX_EXPIRED);
         mail_drop(mail, true);
         mb->expired++;
     }
@@ -259,6 +262,7 @@ static struct message *host_next(struct mailbox *base, uint64_t realtime_ms, boo
         return NULL;
     mail_move(mail, MAIL_OUT);
     mail->was_out = true;
+    mail_tell(mail, MAILBOX_TAKEN);
     return message_ref(mail->message);
 }
 
@@ -287,8 +291,10 @@ static struct mail *find_out(const struct host_mailbox *mb, const struct id *id,
 static bool host_ack(struct mailbox *base, const struct id *id)
 {
     struct mail *mail = find_out(host_mailbox_of(base), id, true);
-    if (mail)
+    if (mail) {
+        mail_tell(mail, MAILBOX_ACKED);
         mail_drop(mail, true);
+    }
     return mail != NULL;
 }
 
@@ -316,6 +322,7 @@ static bool host_release(struct mailbox *base, const struct id *id, bool failed,
     if (!mail)
         return false;
     mail->releases += failed;
+    mail_tell(mail, MAILBOX_RELEASED);
     if (mail->releases < mb->limits.releases_max || !mail_bury(mail, MAILBOX_RELEASED_TOO_OFTEN, realtime_ms))
         requeue(mail);
     return true;
@@ -325,8 +332,10 @@ static void host_release_all(struct mailbox *base)
 {
     struct host_mailbox *mb = host_mailbox_of(base);
     struct mail *mail;
-    while ((mail = TAILQ_LAST(&mb->out, mail_list)))
+    while ((mail = TAILQ_LAST(&mb->out, mail_list))) {
+        mail_tell(mail, MAILBOX_RELEASED);
         requeue(mail);
+    }
 }
 
 static void host_get_stats(const struct mailbox *base, struct mailbox_stats *ret)

@@ -73,6 +73,13 @@ static inline struct host_mailbox *host_mailbox_of(const struct mailbox *mb)
     return (struct host_mailbox *)(void *)mb; // base is the first member
 }
 
+static inline void mail_tell(const struct mail *mail, enum mailbox_event event)
+{
+    const struct mailbox *mb = &mail->mailbox->base;
+    if (mb->watch)
+        mb->watch(mb->watch_arg, mail->message, event);
+}
+
 struct mail_list *mail_queue_of(struct host_mailbox *mb, const struct message *m);
 // Moves it into another state's list, at its end, and counts it there.
 void mail_move(struct mail *mail, enum mail_state state);

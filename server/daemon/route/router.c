@@ -75,7 +75,8 @@ struct router *router_new(struct event_base *base, const struct router_config *c
     r->key = siphash_key_random();
     r->budget.bytes_max = r->config.total_bytes_max;
     LIST_INIT(&r->directory.all);
-    if (directory_init(&r->directory) < 0 || calls_init(&r->calls) < 0 || monitors_init(&r->monitors) < 0)
+    if (directory_init(&r->directory) < 0 || calls_init(&r->calls) < 0 || monitors_init(&r->monitors) < 0 ||
+        trace_init(&r->trace, ops->monotonic_ns, arg) < 0)
         goto fail;
     const struct timeval every = {.tv_sec = SWEEP_S};
     r->sweep = event_new(base, -1, EV_PERSIST, on_sweep, r);
@@ -99,6 +100,7 @@ void router_free(struct router *r)
     monitors_done(r);
     directory_done(&r->directory);
     durable_free(r->durable);
+    trace_done(&r->trace);
     free(r);
 }
 
@@ -150,6 +152,17 @@ static struct mailbox *new_mailbox(struct router *r, const char *tenant, const c
     return mailbox_host_new(&limits, r->durable ? durable_journal(r->durable) : &none, tenant, name, box);
 }
 
+static void trace_mailbox(void *arg, const struct message *m, enum mailbox_event event)
+{
+    static const enum trace_stage stages[] = {
+        [MAILBOX_PUT] = TRACE_STORED,        [MAILBOX_TAKEN] = TRACE_DELIVERED, [MAILBOX_ACKED] = TRACE_ACKED,
+        [MAILBOX_RELEASED] = TRACE_RELEASED, [MAILBOX_EXPIRED] = TRACE_EXPIRED, [MAILBOX_BURIED] = TRACE_DEAD,
+        [MAILBOX_REPLAYED] = TRACE_REPLAYED, [MAILBOX_PURGED] = TRACE_PURGED,
+    };
+    const struct environment *e = arg;
+    trace_add(e->trace, &m->id, stages[event], e->serial);
+}
+
 // The replies that it sent, so that it can send them again.
 static void take_replies(const struct router *r, struct environment *e, const struct kept_box *box)
 {
@@ -171,10 +184,14 @@ int router_environment_added(struct router *r, const char *tenant, const char *n
     struct kept_box *box = durable_take_box(r->durable, tenant, name);
     struct mailbox *mailbox = new_mailbox(r, tenant, name, box);
     struct environment *e = mailbox ? directory_add(&r->directory, tenant, name, mailbox) : NULL;
-    if (e)
+    if (e) {
         take_replies(r, e, box);
-    else if (mailbox)
+        e->trace = &r->trace;
+        mailbox->watch = trace_mailbox;
+        mailbox->watch_arg = e;
+    } else if (mailbox) {
         mailbox->ops->close(mailbox, false);
+    }
     durable_free_box(box);
     return e ? 0 : -ENOMEM;
 }

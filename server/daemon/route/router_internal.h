@@ -7,6 +7,7 @@
 #include "route/monitors.h"
 #include "route/remote.h"
 #include "route/router.h"
+#include "route/trace.h"
 
 struct router {
     struct event_base *base;
@@ -24,6 +25,7 @@ struct router {
     void *remote_arg;
     struct event *sweep; // drops what expired in mailboxes that nobody reads
     struct router_stats stats;
+    struct trace trace;
 };
 
 struct endpoint {

@@ -22,6 +22,8 @@ void submission_record(struct submission *s, const struct mediate_question *q,
         q = &as_addressed;
     }
     mediator_record(s->router->mediator, &s->receipt.id, s->now_ms, q, d, told);
+    if (told == RECEIPT_ACCEPTED)
+        submission_trace_begun(s, TRACE_ALLOWED, 0);
 }
 
 // A capability that was not used up goes on waiting for its reply; one that was made for a message that did
@@ -82,11 +84,24 @@ static void finish_call(struct submission *s)
     message_unref(early);
 }
 
+static void trace_end(const struct submission *s, const struct mediate_decision *d, enum receipt_code told)
+{
+    struct trace *t = &s->router->trace;
+    enum trace_stage stage = told != RECEIPT_ACCEPTED     ? TRACE_REFUSED
+                             : s->duplicate && !s->stored ? TRACE_DUPLICATE
+                                                          : TRACE_ACCEPTED;
+    trace_add_at(t, &(struct trace_record){.id = s->receipt.id,
+                                           .at_ns = t->monotonic_ns(t->arg),
+                                           .stage = (uint8_t)stage,
+                                           .code = (uint8_t)d->code});
+}
+
 static void finish(struct submission *s, const struct mediate_decision *d, enum receipt_code told)
 {
     struct router *r = s->router;
     bool by_environment = s->what.sender != NULL;
     settle_calls(s, told);
+    trace_end(s, d, told);
     if (s->arrived)
         router_count_arrived(r, told);
     else
@@ -180,6 +195,8 @@ static void on_sent(void *arg, enum remote_outcome outcome)
         [REMOTE_UNKNOWN] = RECEIPT_UNKNOWN_OUTCOME,
     };
     struct submission *s = arg;
+    if (outcome == REMOTE_STORED)
+        trace_add(&s->router->trace, &s->receipt.id, TRACE_CONFIRMED, 0);
     const struct call *made = calls_find_handle(&s->router->calls, s->call_handle);
     s->stored = outcome == REMOTE_STORED || (made && made->early); // what was answered has arrived
     s->link_refusal = refusals[outcome];
@@ -194,6 +211,7 @@ int submission_send(struct submission *s, const struct remote_message *m)
 {
     struct router *r = s->router;
     s->n_pending++;
+    trace_add(&r->trace, &s->receipt.id, TRACE_SENT, 0); // the outcome may come before this returns
     int rc = r->remote->send(r->remote_arg, m, on_sent, s);
     if (rc < 0)
         s->n_pending--;

@@ -31,6 +31,14 @@ struct submission {
     enum receipt_code link_refusal; // of the broker; ACCEPTED: none
 };
 
+// A stage of its trace, at the time of its submission or now.
+static inline void submission_trace_begun(const struct submission *s, enum trace_stage stage, uint64_t place)
+{
+    trace_add_at(&s->router->trace,
+                 &(struct trace_record){
+                     .id = s->receipt.id, .at_ns = s->now_ns, .place = place, .stage = (uint8_t)stage});
+}
+
 // choose.c: decides and puts the message where it may go, or refuses it.
 void submission_route(struct submission *s);
 void submission_route_here(struct submission *s);

@@ -190,6 +190,8 @@ int router_submit(struct router *r, const struct submit *what)
     if (id_is_zero(&s->envelope.id))
         make_id(s, &s->envelope.id);
     s->receipt.id = s->envelope.id;
+    submission_trace_begun(s, s->arrived ? TRACE_ARRIVED : TRACE_SUBMITTED,
+                           s->sender ? s->sender->serial : 0);
     if ((what->sender || decodes(&s->envelope)) && take_fields(s)) {
         s->dedup_key = make_dedup_key(s);
         check_and_route(s);

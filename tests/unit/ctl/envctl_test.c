@@ -198,6 +198,17 @@ static void on_mailbox_change(void *arg, struct http_request *req)
     reply_text(req, 200, "{\"kind\":\"purged\",\"messages\":4}");
 }
 
+static void on_trace(void *arg, struct http_request *req)
+{
+    note(arg, req);
+    reply_text(req, 200,
+               "{\"kind\":\"trace\",\"message\":{\"from\":\"acme/web\",\"to\":\"acme/"
+               "db\",\"subject\":\"q\",\"kind\":"
+               "\"send\"},\"stages\":[{\"stage\":\"submitted\",\"at\":1700000000007,\"after_us\":0,"
+               "\"environment\":\"acme/web\"},{\"stage\":\"stored\",\"at\":1700000000009,\"after_us\":2034,"
+               "\"environment\":\"acme/db\"}]}");
+}
+
 #define ENVIRONMENT "/v1/tenants/{tenant}/environments/{name}"
 
 static const struct http_route ROUTES[] = {
@@ -217,6 +228,7 @@ static const struct http_route ROUTES[] = {
     {"GET", "/v1/images/{image}", HTTP_BODY_NONE, 0, on_get_image},
     {"PUT", "/v1/images/{image}", HTTP_BODY_COLLECT, 1 << 20, on_put_image},
     {"POST", "/v1/messages", HTTP_BODY_COLLECT, 65536, on_message},
+    {"GET", "/v1/messages/{id}/trace", HTTP_BODY_NONE, 0, on_trace},
     {"GET", "/v1/policies/main", HTTP_BODY_NONE, 0, on_policy},
     {"PUT", "/v1/policies/main", HTTP_BODY_COLLECT, 65536, on_policy},
 };
@@ -675,6 +687,17 @@ static void one_dead_letter_is_replayed_or_all(void **state)
     assert_has(requests_of(w), "/mailbox/dead/01a1fd98-3a32-7f52-8dfa-96b3de557c65/replay");
 }
 
+static void a_trace_shows_when_and_after_how_long(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(run(w, "trace", "nonsense"), 2);
+    assert_int_equal(run(w, "trace", "01a1fd98-3a32-7f52-8dfa-96b3de557c65"), 0);
+    assert_string_equal(w->out, "from     acme/web\nto       acme/db\nsubject  q\nkind     send\n"
+                                "TIME                      AFTER     STAGE      ENVIRONMENT  CODE\n"
+                                "2023-11-14T22:13:20.007Z  0.000 ms  submitted  acme/web     -\n"
+                                "2023-11-14T22:13:20.009Z  2.034 ms  stored     acme/db      -\n");
+}
+
 static void a_wrong_mailbox_command_changes_nothing(void **state)
 {
     struct world *w = *state;
@@ -720,6 +743,7 @@ int main(void)
         T(dead_letters_are_listed_with_their_reason),
         T(purging_says_what_and_how_many),
         T(one_dead_letter_is_replayed_or_all),
+        T(a_trace_shows_when_and_after_how_long),
         T(a_wrong_mailbox_command_changes_nothing),
     };
     return cmocka_run_group_tests_name("ctl/envctl", tests, NULL, NULL);

@@ -184,6 +184,26 @@ static void mailboxes_of_nobody_are_not_found(void **state)
     assert_string_equal(text_at("code"), "no-such-message");
 }
 
+static void a_trace_names_the_stages_of_a_message(void **state)
+{
+    struct daemon *d = *state;
+    char path[160];
+    snprintf(path, sizeof path, "/v1/messages/%s/trace", send_one(d, 7));
+    call_ok(d, 200, "GET", path, NULL);
+    assert_string_equal(text_at("stages.0.stage"), "submitted");
+    assert_string_equal(text_at("stages.1.stage"), "allowed");
+    assert_string_equal(text_at("stages.2.stage"), "stored");
+    assert_string_equal(text_at("stages.2.environment"), "acme/db");
+    assert_string_equal(text_at("stages.3.stage"), "accepted");
+    assert_string_equal(text_at("stages.4.stage"), "");
+    assert_true(number_in("stages.0.at") > 0);
+    assert_true(number_in("stages.2.after_us") > 0); // it was written to disk
+    assert_string_equal(text_at("message.from"), "host/operator");
+    call_ok(d, 404, "GET", "/v1/messages/01a1fd98-3a32-7f52-8dfa-96b3de557c65/trace", NULL);
+    assert_string_equal(text_at("code"), "no-such-message");
+    call_ok(d, 404, "GET", "/v1/messages/nonsense/trace", NULL);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, daemon_teardown)
@@ -191,7 +211,7 @@ int main(void)
         T(a_mailbox_shows_its_figures),           T(messages_are_listed_without_their_bodies),
         T(a_list_of_messages_comes_in_pages),     T(purging_empties_the_mailbox_and_says_how_many),
         T(dead_letters_say_why_and_are_replayed), T(dead_letters_are_purged_apart),
-        T(mailboxes_of_nobody_are_not_found),
+        T(a_trace_names_the_stages_of_a_message), T(mailboxes_of_nobody_are_not_found),
     };
     return cmocka_run_group_tests_name("api/mail", tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "route/remote.h"
+#include "route/trace.h"
 
 static struct fixture f;
 
@@ -234,6 +235,28 @@ static void what_is_not_here_leaves_and_the_brokers_answer_is_the_receipt(void *
         assert_string_equal(link_.from, "acme/web");
         assert_int_equal(link_says(cases[i].outcome), cases[i].code);
     }
+}
+
+static void add_stage(void *arg, const struct trace_view *v)
+{
+    char *text = arg;
+    strcat(strcat(text, trace_stage_name(v->stage)), " ");
+}
+
+static void each_host_remembers_its_part_of_a_trace(void **state)
+{
+    (void)state;
+    char sent[256] = "", arrived[256] = "";
+    const struct id out = numbered_id(1), in = numbered_id(2);
+    const struct envelope e = envelope(2, "acme/far", "acme/web", MESSAGE_SEND);
+    send_kind(web, 1, "far", MESSAGE_SEND);
+    link_says(REMOTE_STORED);
+    router_trace(f.router, &out, add_stage, sent);
+    assert_string_equal(sent, "submitted allowed sent confirmed accepted ");
+    assert_int_equal(arrives(&e, "other"), RECEIPT_ACCEPTED);
+    assert_int_equal(receive(web, NULL), 2);
+    router_trace(f.router, &in, add_stage, arrived);
+    assert_string_equal(arrived, "arrived allowed stored accepted delivered acknowledged ");
 }
 
 static void a_receiver_here_without_a_queue_is_reached_directly(void **state)
@@ -604,6 +627,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(what_is_not_here_leaves_and_the_brokers_answer_is_the_receipt),
+        TEST(each_host_remembers_its_part_of_a_trace),
         TEST(a_receiver_here_without_a_queue_is_reached_directly),
         TEST(a_receiver_here_with_a_queue_is_reached_through_it),
         TEST(a_receiver_here_whose_queue_is_not_there_yet_is_unreachable_not_unknown),
