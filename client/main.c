@@ -50,7 +50,7 @@ const struct verb verbs[] = {
     {"mailbox",
      "mailbox show TENANT/NAME | mailbox peek TENANT/NAME [--dead] | mailbox purge TENANT/NAME [--dead]",
      "look at what waits for an environment, or throw it away", verb_mailbox},
-    {"dead-letter", "dead-letter list TENANT/NAME | dead-letter replay TENANT/NAME [MESSAGE-ID]",
+    {"dead-letter", "dead-letter list [TENANT/NAME] | dead-letter replay TENANT/NAME [MESSAGE-ID]",
      "list what an environment would not take, or queue it again", verb_dead_letter},
     {"policy", "policy show | policy set FILE", "show or replace the policy", verb_policy},
     {"explain", "explain FROM TO SUBJECT [--kind send|call|event] | explain MESSAGE-ID",

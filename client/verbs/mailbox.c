@@ -18,6 +18,12 @@ static const struct format_column dead_columns[] = {
     {"SIZE", "size"}, {"SINCE", "since"}, {"REASON", "reason.code"},
 };
 
+static const struct format_column refused_columns[] = {
+    {"ID", "id"},     {"USER", "user"},          {"FROM", "from"},
+    {"TO", "to"},     {"SUBJECT", "subject"},    {"SIZE", "size"},
+    {"HOST", "host"}, {"REASON", "reason.code"}, {"TEXT", "reason.text"},
+};
+
 static int show(struct cli *cli, const char *address)
 {
     char path[API_PATH_CAP];
@@ -44,6 +50,22 @@ static int list(struct cli *cli, const char *address, bool dead)
         return rc;
     return dead ? pages_show(cli, path, dead_columns, sizeof dead_columns / sizeof dead_columns[0])
                 : pages_show(cli, path, waiting_columns, sizeof waiting_columns / sizeof waiting_columns[0]);
+}
+
+// What hosts refused of the broker's deliveries.
+static int list_refused(struct cli *cli)
+{
+    struct api_reply reply;
+    int rc = api_call(cli, "GET", "/v1/broker/dead", NULL, NULL, &reply);
+    if (rc != 0)
+        return rc;
+    const json_t *items = json_object_get(reply.body, "items");
+    if (cli->json)
+        format_json(items);
+    else
+        format_table(items, refused_columns, sizeof refused_columns / sizeof refused_columns[0]);
+    api_reply_done(&reply);
+    return 0;
 }
 
 // A request that answers with a number of messages; done: "thrown away".
@@ -99,6 +121,8 @@ int verb_dead_letter(struct cli *cli, int argc, char **argv)
     int rc = cli_options(cli, NULL, 0, argc, argv, &n, &rest);
     if (rc != 0)
         return rc;
+    if (n == 1 && strcmp(argv[0], "list") == 0)
+        return list_refused(cli);
     if (n == 2 && strcmp(argv[0], "list") == 0)
         return list(cli, argv[1], true);
     if ((n == 2 || n == 3) && strcmp(argv[0], "replay") == 0)

@@ -48,6 +48,7 @@ void api_free(struct api *api)
     if (!api)
         return;
     idempotency_free(api->idempotency);
+    json_decref(api->broker_dead.items);
     free(api);
 }
 

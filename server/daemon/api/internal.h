@@ -28,6 +28,10 @@ struct api {
     struct event_reader *event_readers;
     struct api_session *sessions;
     struct idempotency *idempotency;
+    struct {
+        uint64_t request;
+        json_t *items; // NULL: nobody looks
+    } broker_dead;
     uint64_t replies[API_STATUS_MAX]; // by status
 };
 
@@ -128,7 +132,8 @@ void list_reply(struct api *api, struct http_request *req, const char *prefix, c
 
 // --- one file per noun: handlers for routes.c, and what they keep ---
 
-http_handler handle_live, handle_ready, handle_server, handle_openapi, handle_metrics, handle_broker;
+http_handler handle_live, handle_ready, handle_server, handle_openapi, handle_metrics, handle_broker,
+    handle_broker_dead;
 http_handler handle_tenants_list, handle_tenant_create, handle_tenant_get, handle_tenant_change,
     handle_tenant_delete;
 http_handler handle_environments_all, handle_environments_list, handle_environment_create,

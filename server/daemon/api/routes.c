@@ -13,6 +13,7 @@ static const struct http_route routes[] = {
     {"GET", "/v1", HTTP_BODY_NONE, 0, handle_server},
     {"GET", "/v1/openapi.yaml", HTTP_BODY_NONE, 0, handle_openapi},
     {"GET", "/v1/broker", HTTP_BODY_NONE, 0, handle_broker},
+    {"GET", "/v1/broker/dead", HTTP_BODY_NONE, 0, handle_broker_dead},
 
     {"GET", "/v1/tenants", HTTP_BODY_NONE, 0, handle_tenants_list},
     {"POST", "/v1/tenants", HTTP_BODY_COLLECT, SMALL, handle_tenant_create},

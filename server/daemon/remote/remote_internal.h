@@ -55,6 +55,12 @@ struct remote {
     char presence_key[AMQP_KEY_CAP];
     uint64_t alive_ms;       // when this host last said that it is there
     LIST_HEAD(, peer) peers; // other hosts that were heard of
+    struct {                 // a look at the broker's dead letters, dead.c
+        remote_dead_cb *cb;
+        void *arg;
+        size_t n;
+        uint64_t handles[REMOTE_DEAD_MAX];
+    } dead;
     struct remote_stats stats;
     uint64_t said_ms;              // when the log last heard of a refusal
     struct amqp_outgoing outgoing; // too large for the stack

@@ -198,6 +198,16 @@ static void on_mailbox_change(void *arg, struct http_request *req)
     reply_text(req, 200, "{\"kind\":\"purged\",\"messages\":4}");
 }
 
+static void on_broker_dead(void *arg, struct http_request *req)
+{
+    note(arg, req);
+    reply_text(
+        req, 200,
+        "{\"kind\":\"list\",\"items\":[{\"id\":\"x\",\"user\":\"client.app\",\"from\":\"acme/"
+        "web\",\"to\":\"acme.db\","
+        "\"size\":3,\"host\":\"h1\",\"reason\":{\"code\":\"denied\",\"text\":\"no rule allows it\"}}]}");
+}
+
 static void on_trace(void *arg, struct http_request *req)
 {
     note(arg, req);
@@ -228,6 +238,7 @@ static const struct http_route ROUTES[] = {
     {"GET", "/v1/images/{image}", HTTP_BODY_NONE, 0, on_get_image},
     {"PUT", "/v1/images/{image}", HTTP_BODY_COLLECT, 1 << 20, on_put_image},
     {"POST", "/v1/messages", HTTP_BODY_COLLECT, 65536, on_message},
+    {"GET", "/v1/broker/dead", HTTP_BODY_NONE, 0, on_broker_dead},
     {"GET", "/v1/messages/{id}/trace", HTTP_BODY_NONE, 0, on_trace},
     {"GET", "/v1/policies/main", HTTP_BODY_NONE, 0, on_policy},
     {"PUT", "/v1/policies/main", HTTP_BODY_COLLECT, 65536, on_policy},
@@ -667,6 +678,15 @@ static void dead_letters_are_listed_with_their_reason(void **state)
     assert_string_equal(w->out, wanted);
 }
 
+static void without_an_environment_the_brokers_dead_letters_are_listed(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(run(w, "dead-letter", "list"), 0);
+    assert_string_equal(
+        w->out, "ID  USER        FROM      TO       SUBJECT  SIZE  HOST  REASON  TEXT\n"
+                "x   client.app  acme/web  acme.db  -        3     h1    denied  no rule allows it\n");
+}
+
 static void purging_says_what_and_how_many(void **state)
 {
     struct world *w = *state;
@@ -741,6 +761,7 @@ int main(void)
         T(a_policy_replaces_the_revision_that_was_read),
         T(a_mailbox_is_shown_and_peeked_into),
         T(dead_letters_are_listed_with_their_reason),
+        T(without_an_environment_the_brokers_dead_letters_are_listed),
         T(purging_says_what_and_how_many),
         T(one_dead_letter_is_replayed_or_all),
         T(a_trace_shows_when_and_after_how_long),

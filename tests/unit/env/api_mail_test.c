@@ -204,6 +204,14 @@ static void a_trace_names_the_stages_of_a_message(void **state)
     call_ok(d, 404, "GET", "/v1/messages/nonsense/trace", NULL);
 }
 
+static void without_a_broker_there_are_no_refused_deliveries(void **state)
+{
+    struct daemon *d = *state;
+    call_ok(d, 503, "GET", "/v1/broker/dead", NULL);
+    assert_string_equal(text_at("code"), "no-broker");
+    call_ok(d, 400, "GET", "/v1/broker/dead?limit=1000", NULL);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, daemon_teardown)
@@ -211,7 +219,8 @@ int main(void)
         T(a_mailbox_shows_its_figures),           T(messages_are_listed_without_their_bodies),
         T(a_list_of_messages_comes_in_pages),     T(purging_empties_the_mailbox_and_says_how_many),
         T(dead_letters_say_why_and_are_replayed), T(dead_letters_are_purged_apart),
-        T(a_trace_names_the_stages_of_a_message), T(mailboxes_of_nobody_are_not_found),
+        T(a_trace_names_the_stages_of_a_message), T(without_a_broker_there_are_no_refused_deliveries),
+        T(mailboxes_of_nobody_are_not_found),
     };
     return cmocka_run_group_tests_name("api/mail", tests, NULL, NULL);
 }
