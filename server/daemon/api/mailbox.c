@@ -2,8 +2,7 @@
 // letters. Called through routes.c. Shows no bodies: they are the tenants'.
 #include "route/mailbox.h"
 
-#include <errno.h>
-#include <stdio.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "api/internal.h"
@@ -131,10 +130,9 @@ static void on_item(void *arg, const struct mailbox_item *item)
 static void reply_page(struct api *api, struct http_request *req, const struct page *p)
 {
     json_t *list = json_pack("{s:s, s:o}", "kind", "list", "items", p->items);
-    char cursor[24];
-    snprintf(cursor, sizeof cursor, "%llu", (unsigned long long)(p->position + p->limit));
+    uint64_t next = p->position + p->limit;
     if (p->more)
-        json_object_set_new(list, "cursor", json_string(cursor));
+        json_object_set_new(list, "cursor", json_sprintf("%" PRIu64, next));
     reply_object(api, req, 200, list);
 }
 
