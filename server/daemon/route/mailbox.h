@@ -21,8 +21,7 @@ typedef void mailbox_put_cb(void *arg, enum mailbox_outcome outcome);
 
 // One for all mailboxes of a router.
 struct mailbox_budget {
-    uint64_t bytes;
-    uint64_t bytes_max;
+    uint64_t bytes, bytes_max;
 };
 
 struct mailbox_limits {
@@ -36,8 +35,7 @@ struct mailbox_limits {
 
 struct mailbox_stats {
     uint64_t messages, bytes; // queued and out
-    uint64_t out;
-    uint64_t dead;
+    uint64_t out, dead;
     uint64_t expired;      // dropped since the mailbox was made
     uint64_t dead_dropped; // dead letters that made room for others
 };
