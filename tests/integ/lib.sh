@@ -81,17 +81,18 @@ print_guest_logs() {
     ! alive "$envd_pid" || for env in $(curl -s -m 20 --unix-socket "$run/envd.sock" http://envd/v1/environments |
         jq -r '.items[]? | .tenant + "/" + .name'); do
         printf -- '--- log of %s (%s):\n' "$env" "$(state_of "$env")" >&2
-        timeout 20 "$bin/envctl" logs "$env" --tail 100 | tr -d '\0' >&2
+        timeout 20 "$bin/envctl" logs "$env" --tail 500 | tr -d '\0' >&2
     done
 }
 
 # QEMU's emulation of SVM, and no processor, delivers an interrupt that a hypervisor injects twice when another thread kicks
 # the emulated CPU in that moment: the second time with interrupts off, at the first instruction of the interrupt's own
-# handler, where Linux is not ready for one. True when a guest of this story has died of such an entry, or without a word.
+# handler, where Linux is not ready for one. It loses wake-ups too: then a guest stands still as a whole, for a minute or more, which
+# its own watchdog notes. True when a guest of this story has died of such an entry, or without a word, or stood still so.
 died_of_emulation() {
     grep -q '^model name.*QEMU TCG' /proc/cpuinfo || return 1
     grep -qE -- '-> failed \([a-z-]*\): triple-fault: ' "$work/envd.log" ||
-        grep -qE 'RIP: 0010:asm_[a-z_]*interrupt\+0x0/' "$work/guests"
+        grep -qE 'RIP: 0010:asm_[a-z_]*interrupt\+0x0/|watchdog: BUG: soft lockup - CPU#[0-9]+ stuck for' "$work/guests"
 }
 
 expect() {
