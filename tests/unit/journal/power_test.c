@@ -15,7 +15,7 @@
 #include "journal/ring.h"
 
 #define FILES_MAX 64
-#define CRASHES   60
+#define CRASHES   150
 #define KEEP      120
 #define SECTOR    512
 
