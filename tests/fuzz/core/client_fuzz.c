@@ -5,7 +5,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct harness h;
-    harness_init(&h);
+    harness_init(&h, 0);
     harness_link_up(&h);
     h.polite_host = true;
     harness_program(&h, 1);

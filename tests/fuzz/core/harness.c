@@ -33,35 +33,59 @@ struct agent_frame harness_message(enum agent_frame_type type, enum message_kind
 
 // ---- what the agent writes ----
 
-static void answer_as_host(struct harness *h, const struct agent_frame *f)
+static void answer(struct harness *h, const struct asked *asked, enum receipt_code code)
 {
-    struct agent_frame reply = harness_message(AGENT_DELIVER, MESSAGE_REPLY, "acme/web", 200);
-    switch (f->type) {
+    struct agent_frame f = {.type = AGENT_RESULT, .tag = asked->tag, .receipt = {.code = code}};
+    switch (asked->type) {
     case AGENT_SEND:
-        harness_say(
-            h, HOST,
-            &(struct agent_frame){.type = AGENT_RECEIPT, .tag = f->tag, .receipt = {.id = f->envelope.id}});
-        reply.envelope.correlation = f->envelope.id;
-        if (f->envelope.kind == MESSAGE_CALL)
-            harness_say(h, HOST, &reply);
+        f.type = AGENT_RECEIPT;
+        f.receipt.id = asked->id;
         break;
     case AGENT_REGISTER:
     case AGENT_UNREGISTER:
     case AGENT_MONITOR:
     case AGENT_UNMONITOR:
-        harness_say(h, HOST, &(struct agent_frame){.type = AGENT_RESULT, .tag = f->tag});
         break;
     case AGENT_CLOCK:
-        harness_say(h, HOST, &(struct agent_frame){.type = AGENT_CLOCK_IS, .tag = f->tag, .realtime_ns = 5});
-        break;
-    case AGENT_CREDIT:
-        for (uint8_t i = 0; i < 4 && i < f->credit; i++) {
-            struct agent_frame m = harness_message(AGENT_DELIVER, MESSAGE_SEND, i % 2 ? "web" : ":db", i);
-            harness_say(h, HOST, &m);
-        }
+        f = (struct agent_frame){.type = AGENT_CLOCK_IS, .tag = asked->tag, .realtime_ns = 5};
         break;
     default:
-        break;
+        return;
+    }
+    harness_say(h, HOST, &f);
+}
+
+static void ask(struct harness *h, const struct agent_frame *f)
+{
+    struct asked *asked = &h->asked[h->n_asked++ % ASKED_MAX];
+    *asked = (struct asked){.type = f->type, .tag = f->tag};
+    if (f->type == AGENT_SEND)
+        asked->id = f->envelope.id;
+    if (h->polite_host)
+        answer(h, asked, RECEIPT_ACCEPTED);
+}
+
+const struct asked *harness_asked(const struct harness *h, size_t ago)
+{
+    return &h->asked[(h->n_asked - 1 - ago) % ASKED_MAX];
+}
+
+void harness_answer(struct harness *h, size_t ago, enum receipt_code code)
+{
+    answer(h, harness_asked(h, ago), code);
+}
+
+// Beyond what was asked for: replies to calls, and messages as far as there is credit for them.
+static void serve_as_host(struct harness *h, const struct agent_frame *f)
+{
+    struct agent_frame reply = harness_message(AGENT_DELIVER, MESSAGE_REPLY, "acme/web", 200);
+    if (f->type == AGENT_SEND && f->envelope.kind == MESSAGE_CALL) {
+        reply.envelope.correlation = f->envelope.id;
+        harness_say(h, HOST, &reply);
+    }
+    for (uint8_t i = 0; f->type == AGENT_CREDIT && i < 4 && i < f->credit; i++) {
+        struct agent_frame m = harness_message(AGENT_DELIVER, MESSAGE_SEND, i % 2 ? "web" : ":db", i);
+        harness_say(h, HOST, &m);
     }
 }
 
@@ -71,8 +95,37 @@ static bool for_host(enum agent_frame_type type)
         [AGENT_HELLO] = true,  [AGENT_SEND] = true,     [AGENT_ACK] = true,        [AGENT_RELEASE] = true,
         [AGENT_CREDIT] = true, [AGENT_REGISTER] = true, [AGENT_UNREGISTER] = true, [AGENT_CLOCK] = true,
         [AGENT_PONG] = true,   [AGENT_MONITOR] = true,  [AGENT_UNMONITOR] = true,  [AGENT_DEFER] = true,
+        [AGENT_RESULT] = true, [AGENT_STATS_IS] = true,
     };
     return allowed[type];
+}
+
+static bool for_program(enum agent_frame_type type)
+{
+    return type == AGENT_RESULT || !for_host(type);
+}
+
+static void hear_as_host(struct harness *h, const struct agent_frame *f)
+{
+    static const bool is_question[AGENT_FRAME_TYPE_COUNT] = {
+        [AGENT_SEND] = true,    [AGENT_REGISTER] = true,  [AGENT_UNREGISTER] = true,
+        [AGENT_MONITOR] = true, [AGENT_UNMONITOR] = true, [AGENT_CLOCK] = true,
+    };
+    EXPECT(for_host(f->type));
+    if (f->type == AGENT_RESULT || f->type == AGENT_STATS_IS) // nobody but the guest itself answers the host
+        EXPECT(--h->owed[f->type] >= 0);
+    EXPECT(f->type != AGENT_CREDIT || (f->credit > 0 && f->credit <= AGENT_DELIVERIES_MAX));
+    if (is_question[f->type])
+        ask(h, f);
+    if (h->polite_host)
+        serve_as_host(h, f);
+}
+
+static void hear_as_program(struct harness *h, int who, const struct agent_frame *f)
+{
+    EXPECT(for_program(f->type));
+    if (h->polite_programs && f->type == AGENT_DELIVER)
+        harness_say(h, who, &(struct agent_frame){.type = AGENT_ACK, .id = f->envelope.id});
 }
 
 static void on_frame(struct harness *h, int who, const struct agent_header *header)
@@ -81,12 +134,10 @@ static void on_frame(struct harness *h, int who, const struct agent_header *head
     struct agent_frame f;
     struct wire_error error;
     EXPECT(agent_frame_read(header, p->heard + AGENT_HEADER_LEN, &f, &error));
-    EXPECT(for_host(f.type) == (who == HOST));
-    EXPECT(f.type != AGENT_CREDIT || (f.credit > 0 && f.credit <= AGENT_DELIVERIES_MAX));
-    if (who == HOST && h->polite_host)
-        answer_as_host(h, &f);
-    if (who != HOST && h->polite_programs && f.type == AGENT_DELIVER)
-        harness_say(h, who, &(struct agent_frame){.type = AGENT_ACK, .id = f.envelope.id});
+    if (who == HOST)
+        hear_as_host(h, &f);
+    else
+        hear_as_program(h, who, &f);
 }
 
 static size_t hear(struct harness *h, int who, const uint8_t *data, size_t n)
@@ -150,12 +201,19 @@ static void peer_reset(struct peer *p)
     p->said_len = p->heard_len = 0;
 }
 
+// Answers that were on their way are lost.
+static void host_reset(struct harness *h)
+{
+    peer_reset(&h->host);
+    memset(h->owed, 0, sizeof h->owed);
+}
+
 static void op_close_host(void *ctx)
 {
     struct harness *h = ctx;
     EXPECT(h->host.connected || h->connect_wanted);
     h->connect_wanted = false;
-    peer_reset(&h->host);
+    host_reset(h);
 }
 
 static size_t op_write_host(void *ctx, const void *data, size_t n)
@@ -209,6 +267,48 @@ static void op_log(void *ctx, const char *text)
     EXPECT(!strchr(text, '\n'));
 }
 
+static bool can(const struct harness *h, uint32_t capability)
+{
+    return h->ops.capabilities & capability;
+}
+
+static enum receipt_code op_configure(void *ctx, const struct agent_configure *c, const char **ret_detail)
+{
+    struct harness *h = ctx;
+    EXPECT(can(h, AGENT_CAP_CONFIGURE));
+    EXPECT(c->prefix <= 32 && name_valid((const char *)c->hostname.data, c->hostname.len));
+    *ret_detail = c->ipv4 == 0 ? "there is no address" : "";
+    h->owed[AGENT_RESULT]++;
+    return c->ipv4 == 0 ? RECEIPT_INVALID : RECEIPT_ACCEPTED;
+}
+
+static enum receipt_code op_open_session(void *ctx, const struct id *token, enum agent_session_kind kind,
+                                         const char **ret_detail)
+{
+    static char longer_than_fits[AGENT_DETAIL_MAX + 100];
+    struct harness *h = ctx;
+    EXPECT(can(h, AGENT_CAP_SESSION) && kind < AGENT_SESSION_KIND_COUNT);
+    memset(longer_than_fits, 'x', sizeof longer_than_fits - 1);
+    *ret_detail = token->bytes[0] & 1 ? longer_than_fits : "";
+    h->owed[AGENT_RESULT]++;
+    return token->bytes[0] & 1 ? RECEIPT_RATE_LIMITED : RECEIPT_ACCEPTED;
+}
+
+static void op_stats(void *ctx, struct agent_stats *ret)
+{
+    struct harness *h = ctx;
+    EXPECT(can(h, AGENT_CAP_STATS));
+    *ret = (struct agent_stats){.mem_total = UINT64_MAX, .uptime_ns = h->now_ns};
+    h->owed[AGENT_STATS_IS]++;
+}
+
+static void op_set_clock(void *ctx, uint64_t realtime_ns)
+{
+    struct harness *h = ctx;
+    (void)realtime_ns;
+    EXPECT(can(h, AGENT_CAP_CLOCK) && h->host.connected);
+}
+
 static const struct agent_ops ops = {
     .allocate = op_allocate,
     .deallocate = op_deallocate,
@@ -223,11 +323,15 @@ static const struct agent_ops ops = {
     .set_timer = op_set_timer,
     .shutdown = op_shutdown,
     .log = op_log,
+    .configure = op_configure,
+    .open_session = op_open_session,
+    .stats = op_stats,
+    .set_clock = op_set_clock,
 };
 
 // ---- the world ----
 
-void harness_init(struct harness *h)
+void harness_init(struct harness *h, uint32_t capabilities)
 {
     for (int who = HOST; who < PROGRAMS; who++) {
         struct peer *p = peer(h, who);
@@ -239,11 +343,16 @@ void harness_init(struct harness *h)
         p->heard = heard;
     }
     h->connect_wanted = h->polite_host = h->polite_programs = false;
+    memset(h->asked, 0, sizeof h->asked);
+    memset(h->owed, 0, sizeof h->owed);
+    h->n_asked = 0;
     h->n_blocks = 0;
     h->blocks_max = 10000;
     h->now_ns = 1000000 * MS;
     h->timer_ns = AGENT_TIMER_OFF;
-    h->agent = agent_new(&ops, h, "fuzz");
+    h->ops = ops;
+    h->ops.capabilities = capabilities;
+    h->agent = agent_new(&h->ops, h, "fuzz");
     agent_start(h->agent);
 }
 
@@ -314,7 +423,14 @@ void harness_pump(struct harness *h)
     } while (any && ++rounds < 1000);
 }
 
-void harness_link_up(struct harness *h)
+struct agent_frame harness_hello_ok(void)
+{
+    return (struct agent_frame){.type = AGENT_HELLO_OK,
+                                .hello_ok = {1, AGENT_CAN_MONITOR | AGENT_CAN_DEFER, view("acme"),
+                                             view("web"), 4096, 1700000000000 * MS}};
+}
+
+void harness_greet(struct harness *h, const struct agent_frame *greeting)
 {
     if (!h->connect_wanted)
         return;
@@ -322,11 +438,14 @@ void harness_link_up(struct harness *h)
     h->host.connected = true;
     h->host.room = SIZE_MAX;
     agent_host_up(h->agent);
-    harness_say(h, HOST,
-                &(struct agent_frame){.type = AGENT_HELLO_OK,
-                                      .hello_ok = {1, AGENT_CAN_MONITOR | AGENT_CAN_DEFER, view("acme"),
-                                                   view("web"), 4096, 1700000000000 * MS}});
+    harness_say(h, HOST, greeting);
     harness_pump(h);
+}
+
+void harness_link_up(struct harness *h)
+{
+    struct agent_frame hello_ok = harness_hello_ok();
+    harness_greet(h, &hello_ok);
 }
 
 void harness_program(struct harness *h, int program)
@@ -343,11 +462,13 @@ void harness_hang_up(struct harness *h, int who)
 {
     if (!peer(h, who)->connected)
         return;
-    peer_reset(peer(h, who));
-    if (who == HOST)
+    if (who == HOST) {
+        host_reset(h);
         agent_host_down(h->agent);
-    else
+    } else {
+        peer_reset(&h->programs[who]);
         agent_client_closed(h->agent, who);
+    }
 }
 
 void harness_pass(struct harness *h, uint64_t ms)

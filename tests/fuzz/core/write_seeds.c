@@ -91,6 +91,21 @@ static void write_host_streams(void)
     agent_frame_write(&w, &(struct agent_frame){.type = AGENT_GONE, .gone = {view("db"), 0, view("over")}});
     agent_frame_write(&w, &(struct agent_frame){.type = AGENT_RESULT, .tag = 4u << 28 | 1 << 8});
     finish("core_host", "gone");
+    begin(7);
+    agent_frame_write(&w,
+                      &(struct agent_frame){
+                          .type = AGENT_CONFIGURE,
+                          .tag = 1,
+                          .configure = {view("web"), 0x0a000002, 0x0a000001, 24, 1400, {2, 0, 0, 0, 0, 1}}});
+    agent_frame_write(
+        &w, &(struct agent_frame){.type = AGENT_OPEN, .tag = 2, .session = {{{1}}, AGENT_SESSION_COPY}});
+    put(AGENT_STATS);
+    agent_frame_write(&w, &(struct agent_frame){.type = AGENT_RESUMED, .realtime_ns = 1});
+    finish("core_host", "machine");
+    begin(255);
+    agent_frame_write(&w,
+                      &(struct agent_frame){.type = AGENT_ATTACH, .session = {{{1}}, AGENT_SESSION_EXEC}});
+    finish("core_host", "attach");
     begin(255);
     put(AGENT_HELLO);
     finish("core_host", "out-of-place");
@@ -156,10 +171,18 @@ static void write_scripts(void)
     static const uint8_t slow_program[] = {12, 1, 2, 2, 14,  2, 9, 8,   2, 1, 11,
                                            0,  0, 0, 6, 255, 8, 2, 255, 3, 2};
     static const uint8_t no_memory[] = {12, 3, 2, 0, 9, 1, 10, 0, 1, 13, 32, 6, 1, 9, 255, 6, 1, 10, 4, 1};
-    static const uint8_t monitor_and_lose[] = {12, 1,  2,  0, 15, 32, 4,  0,  5,  0, 16,
-                                               32, 16, 96, 3, 0,  15, 96, 16, 33, 3, 0};
+    static const uint8_t monitor_and_lose[] = {12, 1,  2, 0, 15, 32, 4,  0,  5,  0, 16, 32,
+                                               16, 96, 0, 3, 0,  15, 96, 16, 33, 3, 0};
     static const uint8_t release_and_stall[] = {12, 1, 2, 0,  14, 0, 9, 11, 2, 0, 0, 17, 0,  2, 11,
                                                 2,  0, 0, 17, 0,  2, 1, 11, 1, 0, 0, 13, 32, 6, 200};
+    static const uint8_t machine[] = {18, 33, 5, 18, 40, 0,  19, 0, 2,  19, 1,
+                                      1,  20, 0, 20, 1,  20, 2,  1, 20, 3,  9};
+    static const uint8_t machine_of_a_slow_host[] = {7, 0,  20, 0, 18, 33, 5,  19, 1, 1,
+                                                     7, 20, 4,  0, 5,  0,  20, 0,  7, 255};
+    static const uint8_t cannot[] = {23, 0, 20, 0, 5, 0, 23, 4, 20, 0, 19, 0, 0, 5, 0, 23, 8, 20, 2, 1};
+    static const uint8_t late_answers[] = {2,  0, 2, 1,  13, 32, 15, 33, 22, 1, 10, 0, 0, 21, 1, 0, 21, 2, 0,
+                                           21, 0, 6, 21, 3,  0,  21, 3,  0,  4, 0,  5, 0, 21, 1, 0, 21, 0, 0};
+    static const uint8_t poor_host[] = {2, 0, 15, 32, 4, 0, 5, 3, 15, 1, 4, 0, 5, 4, 4, 0, 5, 8, 5, 16, 5, 0};
     const struct {
         const char *name;
         const uint8_t *data;
@@ -171,6 +194,11 @@ static void write_scripts(void)
         {"no-memory", no_memory, sizeof no_memory},
         {"monitor-and-lose", monitor_and_lose, sizeof monitor_and_lose},
         {"release-and-stall", release_and_stall, sizeof release_and_stall},
+        {"machine", machine, sizeof machine},
+        {"machine-of-a-slow-host", machine_of_a_slow_host, sizeof machine_of_a_slow_host},
+        {"cannot", cannot, sizeof cannot},
+        {"late-answers", late_answers, sizeof late_answers},
+        {"poor-host", poor_host, sizeof poor_host},
     };
     for (size_t i = 0; i < sizeof scripts / sizeof scripts[0]; i++) {
         wire_writer_init(&w, bytes, sizeof bytes);
