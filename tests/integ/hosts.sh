@@ -1,21 +1,24 @@
-# Sourced after lib.sh by stories of several envd hosts: each in a network namespace of its own, one RabbitMQ that all reach.
+# Sourced after lib.sh by stories of several envd hosts: each in a network namespace of its own, one RabbitMQ, or a cluster of
+# three nodes, that all reach.
 #
 #   make_host NAME NUMBER         its network and folders
-#   start_mq [deploy/broker's]    RabbitMQ; sets $port
-#   start_host NAME               its envpriv and envd
+#   start_mq [deploy/broker's]    RabbitMQ; sets $port, node 1's
+#   start_host NAME [options]     its envpriv and envd; over TLS, with its certificate instead of a password, if RabbitMQ has it
+#   start_link NAME               its envd alone, again, with the same options
 #   use NAME                      what follows (envctl, api, metric, stop_envd, …) is about that host
 #   linked                        that host's link to the broker is up, and has all that it wants
+#   stop_hosts                    envd and envpriv of all, orderly
 command -v nsenter >/dev/null || skip "needs nsenter"
 [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || skip "needs rabbitmq-server"
 broker() { "$source_dir/deploy/broker" "$@"; }
 mq=$work/mq mq_address=10.99.0.1
-declare -A network envd_of envpriv_of
+declare -A network number options_of envd_of envpriv_of
 
 # A process holds the network; a cable leads to the broker.
 make_host() {
     local name=$1 n=$2
     unshare --net sleep infinity &
-    network[$name]=$!
+    network[$name]=$! number[$name]=$n
     helpers+=($!)
     wait_for "the network of $name" sh -c "! [ /proc/$!/ns/net -ef /proc/self/ns/net ]"
     ip link add "to-$name" type veth peer name uplink netns "${network[$name]}"
@@ -38,12 +41,36 @@ use() {
 
 start_host() {
     use "$1"
+    options_of[$1]="--host-name $1 $(broker_options "$1") ${*:2}"
     start_envpriv
     envpriv_of[$1]=$envpriv_pid
-    helpers+=("$envpriv_pid")
-    start_envd --host-name "$1" --broker "amqp://$mq_address:$port" --broker-password-file "$mq/users/envd.$1.password"
+    start_link "$1"
+}
+
+start_link() {
+    use "$1"
+    # shellcheck disable=SC2086 # words
+    start_envd ${options_of[$1]}
     envd_of[$1]=$envd_pid
-    helpers+=("$envd_pid")
+}
+
+# Each host's own node comes first: host 1's is node 1.
+broker_options() {
+    local name=$1 nodes n i list='' kind=port
+    nodes=$(cat "$mq/nodes" 2>/dev/null || echo 1)
+    if [ -e "$mq/with-tls" ]; then kind=tls-port; fi
+    for ((i = 0; i < nodes; i++)); do
+        n=$(((number[$name] - 1 + i) % nodes + 1))
+        list+=,$mq_address:$(cat "$mq/node$n/$kind")
+    done
+    if [ $kind = port ]; then
+        echo "--broker amqp://${list#,} --broker-password-file $mq/users/envd.$name.password"
+        return
+    fi
+    install -m 644 "$mq/tls/ca.pem" "$mq/tls/envd.$name.pem" "$work/$name" # envd reads them when it connects, as its user
+    install -m 600 -o "$story_uid" "$mq/tls/envd.$name.key" "$work/$name"
+    echo "--broker amqps://${list#,} --broker-ca $work/$name/ca.pem --broker-cert $work/$name/envd.$name.pem" \
+        "--broker-key $work/$name/envd.$name.key"
 }
 
 start_mq() {
@@ -52,6 +79,21 @@ start_mq() {
     port=$(cat "$mq/node1/port")
 }
 
+stop_hosts() {
+    local name
+    for name in "${!network[@]}"; do
+        use "$name"
+        stop_envd
+        envd_of[$name]=
+        stop_envpriv
+        envpriv_of[$name]=
+    done
+}
+
 metric() { curl -s --unix-socket "$run/envd.sock" http://envd/metrics | sed -n "s/^$1 //p"; }
 linked() { [ "$(metric 'envd_broker_state{envd_broker_state="ready"}')" = 1 ] && [ "$(metric envd_broker_wanted_missing)" = 0 ]; }
-story_end() { if [ -d "$mq" ]; then broker stop "$mq" >>"$work/broker.log" 2>&1; fi; }
+story_end() {
+    if [ -d "$mq" ]; then broker stop "$mq" >>"$work/broker.log" 2>&1; fi
+    # shellcheck disable=SC2206 # pids, or nothing
+    helpers+=(${envd_of[*]} ${envpriv_of[*]})
+}

@@ -11,7 +11,7 @@
 #   fail WHAT                      ends the story: prints the logs, and the end of each guest's
 #   expect WHAT WANTED GOT         the two texts are equal
 #   expect_in WHAT PART TEXT       PART occurs in TEXT
-#   wait_for WHAT COMMAND...       until the command succeeds, 20 s at most
+#   wait_for WHAT COMMAND...       until the command succeeds, 20 s at most; patience=N wait_for ...: N s
 #   state_of TENANT/NAME           the environment's state; reason_of its reason's code
 # A story may define story_end, which is called first when it ends, however it does.
 # $bin, $guest: the build's programs. $run, $state: the folders. $envd_pid, $envpriv_pid.
@@ -109,15 +109,15 @@ expect_in() {
 }
 
 wait_for() {
-    local what=$1 n
+    local what=$1 n seconds=${patience:-20}
     shift
-    for ((n = 0; n < 400; n++)); do
+    for ((n = 0; n < seconds * 20; n++)); do
         if "$@" >/dev/null 2>&1; then
             return 0
         fi
         sleep 0.05
     done
-    fail "$what did not come about within 20 s"
+    fail "$what did not come about within $seconds s"
 }
 
 alive() { [ -n "$1" ] && kill -0 "$1" 2>/dev/null; }
