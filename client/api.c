@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "format.h"
 #include "progress.h"
 #include "proto/name.h"
 
@@ -247,6 +248,20 @@ int api_call(struct cli *cli, const char *method, const char *path, json_t *body
     if (rc != 0)
         api_reply_done(ret);
     return rc;
+}
+
+int api_show(struct cli *cli, const char *path)
+{
+    struct api_reply reply;
+    int rc = api_call(cli, "GET", path, NULL, NULL, &reply);
+    if (rc != 0)
+        return rc;
+    if (cli->json)
+        format_json(reply.body);
+    else
+        format_object(reply.body);
+    api_reply_done(&reply);
+    return 0;
 }
 
 int api_exists(struct cli *cli, const char *path, bool *ret_exists)

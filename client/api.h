@@ -18,6 +18,8 @@ void api_reply_done(struct api_reply *reply);
 // A status of 400 and above becomes the failure it describes.
 int api_call(struct cli *cli, const char *method, const char *path, json_t *body, const char *if_match,
              struct api_reply *ret);
+// GETs path and prints the object there: as JSON, or a line for each of its members.
+int api_show(struct cli *cli, const char *path);
 // True and 0 exit code semantics of HEAD: *ret_exists.
 int api_exists(struct cli *cli, const char *path, bool *ret_exists);
 // PUTs size bytes of fd (from its start); shows its progress as label.

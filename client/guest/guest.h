@@ -52,6 +52,16 @@ void guest_print_json_string(const char *s, size_t n);
 // Writes bytes to standard output. 0, or an exit code after a report.
 int guest_print(const char *verb, const void *data, size_t n);
 
+// Of verbs that wait for something and print it.
+struct guest_incoming {
+    unsigned long n; // 0: without end
+    int timeout_ms;  // for each; -1: for ever
+    bool json;
+};
+// Changes what the options of argv[0] say; *ret_rest is the first word after them. 0, or an exit code after a
+// report.
+int guest_incoming_parse(struct guest_incoming *in, int argc, char **argv, int *ret_rest);
+
 // An outgoing message from the command line, for send and call.
 struct guest_message {
     struct env_outgoing out;

@@ -44,7 +44,8 @@ const struct verb verbs[] = {
      "A line for each time: ADDRESS gone certain|unknown REASON. Certain: it ended, or it was not running.\n"
      "Unknown: its host cannot be reached. The policy must allow messages to it with subject \"monitor\".\n"
      "  -n, --count N       end after N lines (default: never)\n"
-     "  --timeout TIME      how long to wait for each (default: for ever)\n"},
+     "  --timeout TIME      how long to wait for each (default: for ever)\n"
+     "  --format json       one object a line; also --json\n"},
     {"whoami", verb_whoami, "whoami", "print this environment's address", ""},
     {"clock", verb_clock, "clock", "print the host's time, in UTC", ""},
     {"help", verb_help, "help [VERB]", "say how a verb is called", ""},

@@ -50,20 +50,11 @@ static int list(struct cli *cli, const struct image_options *o)
 static int show(struct cli *cli, const char *text)
 {
     char digest[IMAGE_DIGEST_CAP], path[API_PATH_CAP];
-    struct api_reply reply;
     int rc = image_resolve(cli, text, digest);
     if (rc != 0)
         return rc;
     snprintf(path, sizeof path, "/v1/images/%s", digest);
-    rc = api_call(cli, "GET", path, NULL, NULL, &reply);
-    if (rc != 0)
-        return rc;
-    if (cli->json)
-        format_json(reply.body);
-    else
-        format_object(reply.body);
-    api_reply_done(&reply);
-    return 0;
+    return api_show(cli, path);
 }
 
 static int delete_all(struct cli *cli, char **names, int n)

@@ -27,18 +27,8 @@ static const struct format_column refused_columns[] = {
 static int show(struct cli *cli, const char *address)
 {
     char path[API_PATH_CAP];
-    struct api_reply reply;
     int rc = api_environment_path(cli, address, "/mailbox", path);
-    if (rc == 0)
-        rc = api_call(cli, "GET", path, NULL, NULL, &reply);
-    if (rc != 0)
-        return rc;
-    if (cli->json)
-        format_json(reply.body);
-    else
-        format_object(reply.body);
-    api_reply_done(&reply);
-    return 0;
+    return rc == 0 ? api_show(cli, path) : rc;
 }
 
 static int list(struct cli *cli, const char *address, bool dead)

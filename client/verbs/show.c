@@ -1,6 +1,5 @@
 // envctl show: everything about one environment.
 #include "api.h"
-#include "format.h"
 #include "verbs/verbs.h"
 
 int verb_show(struct cli *cli, int argc, char **argv)
@@ -12,15 +11,5 @@ int verb_show(struct cli *cli, int argc, char **argv)
     char path[API_PATH_CAP];
     if (rc == 0)
         rc = api_environment_path(cli, argv[0], "", path);
-    struct api_reply reply;
-    if (rc == 0)
-        rc = api_call(cli, "GET", path, NULL, NULL, &reply);
-    if (rc != 0)
-        return rc;
-    if (cli->json)
-        format_json(reply.body);
-    else
-        format_object(reply.body);
-    api_reply_done(&reply);
-    return 0;
+    return rc == 0 ? api_show(cli, path) : rc;
 }

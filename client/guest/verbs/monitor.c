@@ -1,39 +1,19 @@
 // envctl monitor: says when other environments go away, a line for each time.
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "guest.h"
 
-struct monitor_options {
-    unsigned long n; // 0: without end
-    int timeout_ms;  // -1: for ever
-    bool json;
-    char **addresses;
-};
-
-static int parse(int argc, char **argv, struct monitor_options *o)
+static int parse(int argc, char **argv, struct guest_incoming *o, char ***ret_addresses)
 {
-    static const struct option options[] = {{"count", required_argument, NULL, 'n'},
-                                            {"timeout", required_argument, NULL, 't'},
-                                            {"format", required_argument, NULL, 'f'},
-                                            {0}};
-    int option;
-    *o = (struct monitor_options){.timeout_ms = -1};
-    opterr = 0;
-    optind = 1;
-    while ((option = getopt_long(argc, argv, "n:", options, NULL)) != -1) {
-        if (option == 'n' && !guest_parse_count(optarg, 1000000000, &o->n))
-            return guest_usage("monitor", "--count %s: a number is wanted", optarg);
-        if (option == 't' && !guest_parse_ms(optarg, &o->timeout_ms))
-            return guest_usage("monitor", "--timeout %s: a time is wanted, as in 250ms, 10s or 2m", optarg);
-        if (option == 'f' && !guest_parse_format(optarg, &o->json))
-            return guest_usage("monitor", "--format %s: text or json is wanted", optarg);
-        if (option == '?')
-            return guest_usage("monitor", "unknown option, or an option without its value");
-    }
-    o->addresses = argv + optind;
-    return optind == argc ? guest_usage("monitor", "which environments?") : 0;
+    int rest;
+    *o = (struct guest_incoming){.timeout_ms = -1};
+    int rc = guest_incoming_parse(o, argc, argv, &rest);
+    if (rc == 0 && rest == argc)
+        rc = guest_usage("monitor", "which environments?");
+    if (rc == 0)
+        *ret_addresses = argv + rest;
+    return rc;
 }
 
 static int print(const struct env_gone *g, bool json)
@@ -51,9 +31,9 @@ static int print(const struct env_gone *g, bool json)
     return guest_print("monitor", "", 0);
 }
 
-static int monitor(struct env *env, const struct monitor_options *o)
+static int monitor(struct env *env, const struct guest_incoming *o, char **addresses)
 {
-    for (char **a = o->addresses; *a; a++) {
+    for (char **a = addresses; *a; a++) {
         int rc = env_monitor(env, *a);
         if (rc != 0)
             return guest_report("monitor", env, rc, *a);
@@ -69,13 +49,14 @@ static int monitor(struct env *env, const struct monitor_options *o)
 
 int verb_monitor(int argc, char **argv)
 {
-    struct monitor_options o;
+    struct guest_incoming o;
+    char **addresses;
     struct env *env = NULL;
-    int exit_code = parse(argc, argv, &o);
+    int exit_code = parse(argc, argv, &o, &addresses);
     if (exit_code == 0)
         exit_code = guest_open("monitor", &env);
     if (exit_code == 0)
-        exit_code = monitor(env, &o);
+        exit_code = monitor(env, &o, addresses);
     env_close(env);
     return exit_code;
 }

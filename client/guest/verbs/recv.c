@@ -1,41 +1,18 @@
 // envctl recv: takes messages out of this environment's mailbox. A message is acknowledged once it is
 // printed.
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "guest.h"
 
-struct recv_options {
-    unsigned long n; // 0: without end
-    int timeout_ms;  // -1: for ever
-    bool json;
-};
-
-static int parse(int argc, char **argv, struct recv_options *o)
+static int parse(int argc, char **argv, struct guest_incoming *o)
 {
-    static const struct option options[] = {{"count", required_argument, NULL, 'n'},
-                                            {"timeout", required_argument, NULL, 't'},
-                                            {"format", required_argument, NULL, 'f'},
-                                            {"json", no_argument, NULL, 'j'},
-                                            {0}};
-    int option;
-    *o = (struct recv_options){.n = 1, .timeout_ms = -1};
-    opterr = 0;
-    optind = 1;
-    while ((option = getopt_long(argc, argv, "n:", options, NULL)) != -1) {
-        if (option == 'n' && !guest_parse_count(optarg, 1000000000, &o->n))
-            return guest_usage("recv", "--count %s: a number is wanted", optarg);
-        if (option == 't' && !guest_parse_ms(optarg, &o->timeout_ms))
-            return guest_usage("recv", "--timeout %s: a time is wanted, as in 250ms, 10s or 2m", optarg);
-        if (option == 'f' && !guest_parse_format(optarg, &o->json))
-            return guest_usage("recv", "--format %s: text or json is wanted", optarg);
-        if (option == 'j')
-            o->json = true;
-        if (option == '?')
-            return guest_usage("recv", "unknown option, or an option without its value");
-    }
-    return optind < argc ? guest_usage("recv", "\"%s\" is one word too many", argv[optind]) : 0;
+    int rest;
+    *o = (struct guest_incoming){.n = 1, .timeout_ms = -1};
+    int rc = guest_incoming_parse(o, argc, argv, &rest);
+    if (rc == 0 && rest < argc)
+        rc = guest_usage("recv", "\"%s\" is one word too many", argv[rest]);
+    return rc;
 }
 
 static void print_base64(const uint8_t *data, size_t n)
@@ -104,7 +81,7 @@ static int print_message(const struct env_message *m, bool json)
     return guest_print("recv", "", 0);
 }
 
-static int recv_one(struct env *env, const struct recv_options *o)
+static int recv_one(struct env *env, const struct guest_incoming *o)
 {
     struct env_message *m;
     int rc = env_recv(env, o->timeout_ms, &m);
@@ -121,7 +98,7 @@ static int recv_one(struct env *env, const struct recv_options *o)
 
 int verb_recv(int argc, char **argv)
 {
-    struct recv_options o;
+    struct guest_incoming o;
     struct env *env = NULL;
     int exit_code = parse(argc, argv, &o);
     if (exit_code == 0)
