@@ -26,7 +26,7 @@
 
 void run_refused(struct env *e)
 {
-    e->short_runs++;
+    e->run_started_ns = io_monotonic_ns(); // it never ran: a short run, however long the refusal took
     e->reason = e->outcome_reason;
     env_dispatch(e, ENV_EVENT_REFUSED);
 }

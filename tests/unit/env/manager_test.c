@@ -432,6 +432,19 @@ static void restarts_come_slower_and_slower(void **state)
     assert_true(at[3] - at[2] >= 790000000u);
 }
 
+static void a_refused_start_counts_once(void **state)
+{
+    struct play *p = *state;
+    set_restart_min(p, 1500);
+    set_spec(p, "{\"restart\":\"always\"}");
+    p->h.refuse_spawn = true;
+    until_helper(p);
+    order(p, "start", NULL);
+    helper_until(&p->h, WEB, "failed");
+    int64_t waits_ms = number_in("status.next_start") - number_in("status.since");
+    assert_in_range(waits_ms, 1500, 2500); // twice is 3000
+}
+
 static void a_stop_ends_the_waiting_for_a_restart(void **state)
 {
     struct play *p = *state;
@@ -562,6 +575,7 @@ int main(void)
         TEST(never_means_never),
         TEST(on_failure_restarts_after_failures_only),
         TEST(restarts_come_slower_and_slower),
+        TEST(a_refused_start_counts_once),
         TEST(a_stop_ends_the_waiting_for_a_restart),
         TEST(a_new_envd_adopts_what_runs),
         TEST(a_new_envd_takes_note_of_what_ended_meanwhile),
