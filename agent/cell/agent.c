@@ -20,6 +20,7 @@ static struct {
     void *sockets[AGENT_CLIENTS_MAX];
     uint64_t timer_ns; // 0: none
     bool started;      // vsock_connect() was called and the core does not know yet
+    bool ending;       // the program has ended
 } agent;
 
 static void *op_allocate(void *ctx, size_t n)
@@ -219,6 +220,8 @@ void agent_client_has_room(int client)
 void agent_disconnect_client(int client)
 {
     agent.sockets[client] = NULL;
+    if (agent.ending)
+        return; // the end of the link says it
     agent_client_closed(agent.core, client);
     pump();
 }
@@ -238,10 +241,12 @@ uint64_t agent_next_timer_ns(void)
     return agent.timer_ns ? agent.timer_ns : NEVER;
 }
 
+void agent_program_ended(void)
+{
+    agent.ending = true;
+}
+
 void agent_finish(uint64_t limit_ns)
 {
-    for (int i = 0; agent.core && i < AGENT_CLIENTS_MAX; i++)
-        if (agent.sockets[i])
-            agent_disconnect_client(i);
     vsock_flush(clock_monotonic_ns() + limit_ns);
 }

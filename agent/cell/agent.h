@@ -25,6 +25,8 @@ void agent_disconnect_client(int client);
 
 bool agent_run_timers(uint64_t now_ns); // true when one was due
 uint64_t agent_next_timer_ns(void);
-// Before the environment ends: lets go of what the program held, and sends what is to be sent, within
-// limit_ns.
+// Before its files are closed. What it held it is not said to give back: the host knows by the end of the
+// link, and would only deliver it once more before.
+void agent_program_ended(void);
+// Before the environment ends: sends what is to be sent, within limit_ns.
 void agent_finish(uint64_t limit_ns);

@@ -10,6 +10,9 @@
 // that takes too long, the service is stalled. What is for a stalled service, or for one that nobody serves,
 // goes back to the host, to come again later and later, until somebody takes it: then all of it comes at
 // once. A host that cannot defer gets it back at once; what nobody serves is held then.
+//
+// What is released counts at the host as a failed attempt, what is deferred only if it was tried. Of what a
+// program had when it ended, the oldest was: programs take messages in order.
 #include "state.h"
 
 #include <string.h>
@@ -55,7 +58,7 @@ static bool host_defers(const struct agent *a)
 static void give_back(struct agent *a, const struct id *id, uint32_t delay_ms, bool tried)
 {
     struct agent_frame f = {.type = AGENT_RELEASE, .id = *id};
-    if (delay_ms > 0 && host_defers(a))
+    if ((delay_ms > 0 || !tried) && host_defers(a))
         f = (struct agent_frame){.type = AGENT_DEFER, .defer = {*id, delay_ms, tried}};
     link_push(a, &f);
 }
@@ -319,7 +322,11 @@ void deliver_message(struct agent *a, struct frame_in *in, const struct agent_fr
     struct address to;
     bool for_service = service_of(&f->envelope, &to);
     int client = for_service ? service_owner(a, to.name) : next_with_credit(a);
-    *d = (struct delivery){.state = DELIVERY_GIVEN, .client = client, .id = f->envelope.id, .key = key};
+    *d = (struct delivery){.state = DELIVERY_GIVEN,
+                           .client = client,
+                           .id = f->envelope.id,
+                           .key = key,
+                           .order = a->n_delivered++};
     frame_in_set_tag(in, 0);
     if (client != NO_CLIENT && a->clients[client].credit > 0) {
         spend(a, client);
@@ -356,10 +363,24 @@ void deliver_link_ready(struct agent *a)
     }
 }
 
+static struct delivery *oldest_of(struct agent *a, int client)
+{
+    struct delivery *oldest = NULL;
+    for (size_t i = 0; i < AGENT_DELIVERIES_MAX; i++) {
+        struct delivery *d = &a->deliveries[i];
+        if (d->state == DELIVERY_GIVEN && d->client == client && (!oldest || d->order < oldest->order))
+            oldest = d;
+    }
+    return oldest;
+}
+
 void deliver_client_gone(struct agent *a, int client)
 {
     struct client *c = &a->clients[client];
     release_held(a, client);
+    struct delivery *oldest = oldest_of(a, client);
+    if (oldest)
+        oldest->tried = true;
     for (size_t i = 0; i < AGENT_DELIVERIES_MAX; i++)
         if (a->deliveries[i].state == DELIVERY_GIVEN && a->deliveries[i].client == client)
             settle_delivery(a, &a->deliveries[i], DELIVERY_RELEASED, 0);

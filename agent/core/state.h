@@ -100,8 +100,9 @@ struct delivery { // a message that a program has; ACKED and RELEASED: the host 
     enum delivery_state state;
     int client; // NO_CLIENT: held for a service that nobody serves
     struct id id;
-    uint64_t key; // window_key()
-    bool tried;   // its program gave it back
+    uint64_t key;   // window_key()
+    uint64_t order; // of being delivered
+    bool tried;     // its program gave it back, or ended with it in hand
 };
 
 struct held {   // a DELIVER frame for a service whose program has no credit
@@ -174,6 +175,7 @@ struct agent {
     size_t clients_bytes;  // waiting to be written to all of them
     uint32_t credit;       // sum of the clients'
     uint32_t n_deliveries; // used slots
+    uint64_t n_delivered;
     uint32_t n_sends;
     size_t kept_bytes; // of sends
     uint64_t n_submitted;

@@ -33,6 +33,8 @@ const char config_help[] =
     "  --image-mib-max N      largest image, disks too (default 16384)\n"
     "  --journal-mib-max N    messages on disk, in segment files (default 4096)\n"
     "  --journal-segment-kib N  size of one segment file (default 16384)\n"
+    "  --attempts-max N      failed tries that make a message a dead letter (default 16)\n"
+    "  --dead-letters-max N  dead letters kept of each environment (default 100)\n"
     "  --boot-timeout-ms N    for an environment's agent to say hello (default 30000)\n"
     "  --linux-boot-timeout-ms N  the same of kind linux (default 120000)\n"
     "  --host-name NAME       of this host among others (default the machine's)\n"
@@ -225,6 +227,16 @@ static const struct setting settings[] = {
      .offset = offsetof(struct config, journal_segment_kib),
      .min = 2048,
      .max = 1 << 20},
+    {.option = "attempts-max",
+     .member = "attempts_max",
+     .offset = offsetof(struct config, attempts_max),
+     .min = 1,
+     .max = 1000},
+    {.option = "dead-letters-max",
+     .member = "dead_letters_max",
+     .offset = offsetof(struct config, dead_letters_max),
+     .min = 1,
+     .max = 65536},
     {.option = "boot-timeout-ms",
      .member = "boot_timeout_ms",
      .offset = offsetof(struct config, boot_timeout_ms),
@@ -383,6 +395,8 @@ int config_read(int argc, char **argv, struct config *ret, struct err *err)
         .image_mib_max = 16384,
         .journal_mib_max = 4096,
         .journal_segment_kib = 16384,
+        .attempts_max = 16,
+        .dead_letters_max = 100,
         .boot_timeout_ms = 30000,
         .linux_boot_timeout_ms = 120000,
         .log_level = LOG_LEVEL_INFO,

@@ -30,7 +30,9 @@ struct config {
     uint32_t image_mib_max;   // of one upload
     uint32_t journal_mib_max; // of messages on disk
     uint32_t journal_segment_kib;
-    uint32_t boot_timeout_ms; // for the agent's hello, in a cell
+    uint32_t attempts_max;     // at one message before it is a dead letter
+    uint32_t dead_letters_max; // kept of each environment
+    uint32_t boot_timeout_ms;  // for the agent's hello, in a cell
     uint32_t linux_boot_timeout_ms;
     bool stop_environments;   // at SIGTERM
     char host_name[NAME_CAP]; // of this host among others; "" where the machine's is none

@@ -159,6 +159,8 @@ static int make_router(struct daemon *d, struct err *err)
     static const struct router_ops ops = {describe, realtime_ms, monotonic_ns, away};
     struct router_config config;
     router_config_default(&config);
+    config.attempts_max = d->config.attempts_max;
+    config.dead_max = d->config.dead_letters_max;
     d->mediator = mediator_new(0, 0);
     d->router = d->mediator ? router_new(d->base, &config, &ops, d, d->mediator) : NULL;
     return d->router ? 0 : err_set(err, -ENOMEM, "no memory for the router");

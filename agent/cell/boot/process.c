@@ -140,6 +140,7 @@ void process_start(void)
 
 void process_exit(int status)
 {
+    agent_program_ended();
     files_close_all();
     agent_finish(FINISH_NS);
     console_flush();

@@ -72,6 +72,9 @@ static const struct {
 } reasons[] = {
     [MAILBOX_RELEASED_TOO_OFTEN] = {"released-too-often",
                                     "its receiver gave it back, unprocessed, too often"},
+    [MAILBOX_RECEIVER_DIED] =
+        {"receiver-died",
+         "its receiver, or the connection to it, ended too often while it had the message in hand"},
 };
 
 struct page {
@@ -104,7 +107,7 @@ static json_t *headers_of(const struct mailbox_item *item, bool dead)
     json_t *object = json_pack("{s:s, s:o, s:o, s:o, s:s, s:i, s:I, s:I, s:s}", "id", id, "from",
                                text_of(e.from), "to", text_of(e.to), "subject", text_of(e.subject), "kind",
                                message_kind_name(e.kind), "priority", (int)e.priority, "size",
-                               (json_int_t)e.body.len, "releases", (json_int_t)item->releases, "state",
+                               (json_int_t)e.body.len, "releases", (json_int_t)item->attempts, "state",
                                dead        ? "dead"
                                : item->out ? "out"
                                            : "queued");

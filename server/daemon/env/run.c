@@ -173,7 +173,7 @@ void run_agent_connected(struct env *e, int fd_in, const void *untrusted, size_t
     _cleanup_close_ int fd = fd_in; // closing it resets the guest's connection
     struct err err;
     if (e->session) {
-        session_close(e->session);
+        session_lost(e->session);
         e->session = NULL;
         if (e->state == ENV_READY)
             env_dispatch(e, ENV_EVENT_AGENT_GONE);
@@ -282,6 +282,8 @@ void run_shutdown(struct env *e)
     // Only once: a guest that says hello again while it is to end gains no time by it.
     if (e->stop_step != STOP_NONE)
         return;
+    if (e->session)
+        session_excuse(e->session);
     if (e->stands_still && e->link)
         vm_link_resume(e->link); // so that the guest can finish
     bool asked = e->grace_ms > 0 && e->session &&
@@ -389,6 +391,8 @@ void run_let_go(struct env *e)
 
 void run_release(struct env *e)
 {
+    if (e->session)
+        session_lost(take_ptr(e->session));
     run_let_go(e);
     stats_run_over(e);
     e->stands_still = false;

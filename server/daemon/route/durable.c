@@ -96,7 +96,7 @@ static int recover_message(struct durable *d, const struct journal_record *r, bo
     struct kept_message kept;
     struct wire_reader reader;
     struct envelope e;
-    if (!kept_read_message(r->data, r->len, &kept))
+    if (!kept_read_message(r->data, r->len, (enum kept_type)r->type, &kept))
         return -EBADMSG;
     struct kept_box *box = get_box(d, &d->boxes, kept.tenant, kept.name);
     if (!box || add_key(box, KEPT_WINDOW_MESSAGES, kept.dedup_key, r->seq) < 0)
@@ -112,14 +112,25 @@ static int recover_message(struct durable *d, const struct journal_record *r, bo
         return -ENOMEM;
     }
     mail->seq = r->seq;
+    mail->arrived_ms = kept.arrived_ms;
     TAILQ_INSERT_TAIL(&box->mails, mail, link);
     table_insert(&d->by_seq, &mail->by_seq, mail->seq);
     return 0;
 }
 
+// A record of no use, left by a crash that came before it was forgotten: durable_settle() does.
+static int recover_orphan(struct durable *d, const struct journal_record *r)
+{
+    struct kept_orphan *orphan = malloc(sizeof *orphan);
+    if (!orphan)
+        return -ENOMEM;
+    orphan->seq = r->seq;
+    STAILQ_INSERT_TAIL(&d->orphans, orphan, link);
+    return 0;
+}
+
 static int recover_keys(struct durable *d, const struct journal_record *r, bool live)
 {
-    (void)live;
     _cleanup_free_ struct kept_keys *keys = malloc(sizeof *keys);
     if (!keys)
         return -ENOMEM;
@@ -130,7 +141,9 @@ static int recover_keys(struct durable *d, const struct journal_record *r, bool 
         if (add_key(box, keys->window, keys->keys[i].key,
                     keys->keys[i].arrival ? keys->keys[i].arrival : r->seq) < 0)
             return -ENOMEM;
-    return box ? 0 : -ENOMEM;
+    if (!box)
+        return -ENOMEM;
+    return live ? recover_orphan(d, r) : 0; // the crash came before it was forgotten
 }
 
 static int recover_call(struct durable *d, const struct journal_record *r, bool live)
@@ -149,6 +162,12 @@ static int recover_call(struct durable *d, const struct journal_record *r, bool 
     return 0;
 }
 
+static struct kept_mail *find_mail(const struct durable *d, uint64_t seq)
+{
+    struct table_node *n = table_first(&d->by_seq, seq);
+    return n ? table_entry(n, struct kept_mail, by_seq) : NULL;
+}
+
 static int recover_dead(struct durable *d, const struct journal_record *r, bool live)
 {
     struct kept_dead dead;
@@ -156,14 +175,31 @@ static int recover_dead(struct durable *d, const struct journal_record *r, bool 
         return 0;
     if (!kept_read_dead(r->data, r->len, &dead))
         return -EBADMSG;
-    struct table_node *n = table_first(&d->by_seq, dead.seq);
-    if (!n)
-        return -EBADMSG; // its message is gone: so may this be
-    struct kept_mail *mail = table_entry(n, struct kept_mail, by_seq);
+    struct kept_mail *mail = find_mail(d, dead.seq);
+    if (!mail || mail->mark)
+        return recover_orphan(d, r);
     mail->mark = r->seq;
     mail->since_ms = dead.since_ms;
     mail->reason = dead.reason;
     return 0;
+}
+
+// The later one counts: a crash came before the one before it was forgotten.
+static int recover_attempts(struct durable *d, const struct journal_record *r, bool live)
+{
+    struct kept_attempts kept;
+    if (!live)
+        return 0;
+    if (!kept_read_attempts(r->data, r->len, &kept))
+        return -EBADMSG;
+    struct kept_mail *mail = find_mail(d, kept.seq);
+    if (!mail)
+        return recover_orphan(d, r);
+    uint64_t before = mail->counted;
+    mail->counted = r->seq;
+    mail->attempts = kept.attempts;
+    mail->deaths = kept.deaths;
+    return before ? recover_orphan(d, &(struct journal_record){.seq = before}) : 0;
 }
 
 static int recover_hash_key(struct durable *d, const struct journal_record *r, bool live)
@@ -177,8 +213,13 @@ static int recover_hash_key(struct durable *d, const struct journal_record *r, b
 static int on_recovered(void *arg, const struct journal_record *r, bool live)
 {
     static int (*const readers[])(struct durable * d, const struct journal_record *r, bool live) = {
-        [KEPT_MESSAGE] = recover_message, [KEPT_KEYS] = recover_keys,         [KEPT_CALL] = recover_call,
-        [KEPT_DEAD] = recover_dead,       [KEPT_HASH_KEY] = recover_hash_key,
+        [KEPT_UNDATED_MESSAGE] = recover_message,
+        [KEPT_KEYS] = recover_keys,
+        [KEPT_CALL] = recover_call,
+        [KEPT_DEAD] = recover_dead,
+        [KEPT_HASH_KEY] = recover_hash_key,
+        [KEPT_MESSAGE] = recover_message,
+        [KEPT_ATTEMPTS] = recover_attempts,
     };
     struct durable *d = arg;
     bool known = r->type < sizeof readers / sizeof readers[0] && readers[r->type];
@@ -262,7 +303,8 @@ static void on_dropped(void *arg, const struct journal_record *r)
     struct kept_message m;
     if (!r) {
         write_going(d);
-    } else if (r->type == KEPT_MESSAGE && kept_read_message(r->data, r->len, &m)) {
+    } else if ((r->type == KEPT_MESSAGE || r->type == KEPT_UNDATED_MESSAGE) &&
+               kept_read_message(r->data, r->len, (enum kept_type)r->type, &m)) {
         keep_going(d, KEPT_WINDOW_MESSAGES, m.tenant, m.name, (struct kept_key){m.dedup_key, r->seq});
     } else if (r->type == KEPT_KEYS) {
         keep_keys_going(d, r);
@@ -324,6 +366,7 @@ void durable_free(struct durable *d)
     if (!d)
         return;
     free_calls(d);
+    durable_forget_orphans(d);
     free_boxes(&d->boxes);
     free_boxes(&d->going);
     table_done(&d->by_seq);
@@ -338,6 +381,7 @@ int durable_open(struct router *r, const struct journal_config *config, struct d
         return err_set(err, -ENOMEM, "no memory for the journal of messages");
     *d = (struct durable){.router = r, .key = siphash_key_random()};
     TAILQ_INIT(&d->calls);
+    STAILQ_INIT(&d->orphans);
     int rc =
         table_init(&d->boxes, 64) < 0 || table_init(&d->by_seq, 1024) < 0 || table_init(&d->going, 64) < 0
             ? err_set(err, -ENOMEM, "no memory for the journal of messages")

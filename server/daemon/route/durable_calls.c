@@ -89,13 +89,25 @@ static void drop_box(struct durable *d, struct kept_box *box, size_t *n_mails)
     struct kept_mail *mail;
     TAILQ_FOREACH(mail, &box->mails, link)
     {
-        journal_forget(d->journal, mail->seq);
-        if (mail->mark)
-            journal_forget(d->journal, mail->mark);
+        const uint64_t records[] = {mail->seq, mail->mark, mail->counted};
+        for (size_t i = 0; i < sizeof records / sizeof records[0]; i++)
+            if (records[i])
+                journal_forget(d->journal, records[i]);
         ++*n_mails;
     }
     table_remove(&d->boxes, &box->node);
     durable_free_box(box);
+}
+
+void durable_forget_orphans(struct durable *d)
+{
+    struct kept_orphan *orphan;
+    while ((orphan = STAILQ_FIRST(&d->orphans))) {
+        STAILQ_REMOVE_HEAD(&d->orphans, link);
+        if (d->journal)
+            journal_forget(d->journal, orphan->seq);
+        free(orphan);
+    }
 }
 
 void durable_settle(struct durable *d)
@@ -111,6 +123,7 @@ void durable_settle(struct durable *d)
             journal_forget(d->journal, entry->seq);
         free(entry);
     }
+    durable_forget_orphans(d);
     while ((n = table_any(&d->boxes)))
         drop_box(d, table_entry(n, struct kept_box, node), &n_mails);
     table_done(&d->by_seq);

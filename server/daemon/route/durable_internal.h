@@ -10,6 +10,11 @@ struct kept_call_entry {
     struct kept_call call;
 };
 
+struct kept_orphan {
+    STAILQ_ENTRY(kept_orphan) link;
+    uint64_t seq;
+};
+
 struct durable {
     struct router *router;
     struct journal *journal;
@@ -18,8 +23,10 @@ struct durable {
     struct table by_seq;    // the messages in them
     struct table going;     // keys of a segment that is about to go, by environment
     TAILQ_HEAD(, kept_call_entry) calls;
+    STAILQ_HEAD(, kept_orphan) orphans; // recovered, to be forgotten
     bool has_hash_key;
 };
 
+void durable_forget_orphans(struct durable *d);
 // Appends a record of keys that is dead from the start. -errno of journal_append().
 int durable_append_keys(struct durable *d, const struct kept_keys *keys);

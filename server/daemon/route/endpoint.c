@@ -24,17 +24,28 @@ int endpoint_attach(struct router *r, const char *tenant, const char *name, cons
     return 0;
 }
 
-void endpoint_detach(struct endpoint *ep)
+static void detach(struct endpoint *ep, bool died)
 {
     if (!ep)
         return;
+    const struct router *r = ep->router;
     struct environment *e = ep->environment;
     e->endpoint = NULL;
     monitors_detached(ep->router, e);
     router_tell_running(ep->router, e, false);
-    e->mailbox->ops->release_all(e->mailbox);
+    e->mailbox->ops->release_all(e->mailbox, died, r->ops->realtime_ms(r->ops_arg));
     directory_unserve_all(&ep->router->directory, e);
     free(ep);
+}
+
+void endpoint_detach(struct endpoint *ep)
+{
+    detach(ep, false);
+}
+
+void endpoint_lost(struct endpoint *ep)
+{
+    detach(ep, true);
 }
 
 int endpoint_submit(struct endpoint *ep, const struct envelope *untrusted_envelope, router_receipt_cb *done,
@@ -96,6 +107,13 @@ void endpoint_release(struct endpoint *ep, const struct id *untrusted_id, bool f
     bool known = e->mailbox->ops->release(e->mailbox, untrusted_id, failed, r->ops->realtime_ms(r->ops_arg));
     ep->router->stats.released += known;
     e->stats.released += known;
+}
+
+bool endpoint_put_off(struct endpoint *ep, const struct id *untrusted_id, bool failed)
+{
+    const struct router *r = ep->router;
+    struct mailbox *mb = ep->environment->mailbox;
+    return mb->ops->put_off(mb, untrusted_id, failed, r->ops->realtime_ms(r->ops_arg));
 }
 
 enum receipt_code endpoint_register(struct endpoint *ep, const char *service)

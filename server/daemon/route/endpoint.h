@@ -25,6 +25,9 @@ int endpoint_attach(struct router *r, const char *tenant, const char *name, cons
 // What was taken and not acknowledged goes back to the mailbox, services are unregistered. Receipts still
 // owed are delivered to their callbacks all the same. NULL is fine.
 void endpoint_detach(struct endpoint *ep);
+// The same, because the receiver died or cannot be reached any more: for what it had in hand that was a
+// failed attempt (mailbox.h).
+void endpoint_lost(struct endpoint *ep);
 
 // Submits a message. done is called exactly once, possibly before this returns. -ENOMEM: not called.
 int endpoint_submit(struct endpoint *ep, const struct envelope *untrusted_envelope, router_receipt_cb *done,
@@ -40,6 +43,8 @@ struct message *endpoint_next(struct endpoint *ep, bool replies_only);
 // Ids of nothing that is out are ignored.
 void endpoint_ack(struct endpoint *ep, const struct id *untrusted_id);
 void endpoint_release(struct endpoint *ep, const struct id *untrusted_id, bool failed);
+// The same, but it is released later. False: it will not be, there is nothing to release.
+bool endpoint_put_off(struct endpoint *ep, const struct id *untrusted_id, bool failed);
 // service: a valid name. ACCEPTED (also when registered before) or RATE_LIMITED (ROUTER_SERVICES_MAX).
 enum receipt_code endpoint_register(struct endpoint *ep, const char *service);
 // ACCEPTED or NO_SUCH_ENVIRONMENT.

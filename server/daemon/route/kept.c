@@ -37,16 +37,18 @@ size_t kept_write_message(uint8_t out[KEPT_HEAD_CAP], const struct kept_message 
 {
     struct wire_writer w;
     wire_writer_init(&w, out, KEPT_HEAD_CAP);
+    wire_write_u64(&w, m->arrived_ms);
     wire_write_u64(&w, m->dedup_key);
     wire_write_cstr(&w, m->tenant);
     wire_write_cstr(&w, m->name);
     return written(&w);
 }
 
-bool kept_read_message(const void *untrusted, size_t len, struct kept_message *ret)
+bool kept_read_message(const void *untrusted, size_t len, enum kept_type type, struct kept_message *ret)
 {
     struct wire_reader r;
     wire_reader_init(&r, untrusted, len);
+    ret->arrived_ms = type == KEPT_MESSAGE ? wire_read_u64(&r) : 0;
     ret->dedup_key = wire_read_u64(&r);
     read_name(&r, ret->tenant, false);
     read_name(&r, ret->name, false);
@@ -144,6 +146,26 @@ bool kept_read_dead(const void *untrusted, size_t len, struct kept_dead *ret)
     ret->seq = wire_read_u64(&r);
     ret->since_ms = wire_read_u64(&r);
     ret->reason = wire_read_u8(&r);
+    return wire_reader_end(&r);
+}
+
+size_t kept_write_attempts(uint8_t out[KEPT_SMALL_CAP], const struct kept_attempts *a)
+{
+    struct wire_writer w;
+    wire_writer_init(&w, out, KEPT_SMALL_CAP);
+    wire_write_u64(&w, a->seq);
+    wire_write_u32(&w, a->attempts);
+    wire_write_u32(&w, a->deaths);
+    return written(&w);
+}
+
+bool kept_read_attempts(const void *untrusted, size_t len, struct kept_attempts *ret)
+{
+    struct wire_reader r;
+    wire_reader_init(&r, untrusted, len);
+    ret->seq = wire_read_u64(&r);
+    ret->attempts = wire_read_u32(&r);
+    ret->deaths = wire_read_u32(&r);
     return wire_reader_end(&r);
 }
 

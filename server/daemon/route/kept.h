@@ -1,6 +1,6 @@
 // What the router writes to the journal, as bytes: messages, the keys of those that were seen, reply
-// capabilities, dead letters. Pure; durable.c and mailbox_host.c are the users. Records were checksummed, but
-// another version of envd may have written them: reading validates.
+// capabilities, failed attempts, dead letters. Pure; durable.c and mailbox_host.c are the users. Records were
+// checksummed, but another version of envd may have written them: reading validates.
 #pragma once
 
 #include <stdbool.h>
@@ -11,12 +11,14 @@
 #include "proto/name.h"
 #include "proto/wire.h"
 
-enum kept_type { // on disk: never change
-    KEPT_MESSAGE = 1,
+enum kept_type {              // on disk: never change
+    KEPT_UNDATED_MESSAGE = 1, // of earlier versions
     KEPT_KEYS = 2,
     KEPT_CALL = 3,
     KEPT_DEAD = 4,
     KEPT_HASH_KEY = 5,
+    KEPT_MESSAGE = 6,
+    KEPT_ATTEMPTS = 7,
 };
 
 #define KEPT_HEAD_CAP  256  // of a message, in front of its envelope
@@ -27,6 +29,7 @@ enum kept_type { // on disk: never change
 
 // In one mailbox: whose it is, and the envelope behind.
 struct kept_message {
+    uint64_t arrived_ms; // 0: not known
     uint64_t dedup_key;
     char tenant[NAME_CAP], name[NAME_CAP];
     const uint8_t *envelope;
@@ -63,15 +66,23 @@ struct kept_dead {
     uint8_t reason;
 };
 
+struct kept_attempts {
+    uint64_t seq;              // of the message's record
+    uint32_t attempts, deaths; // see mailbox.h
+};
+
 // These return the bytes written, 0 when they do not fit.
 size_t kept_write_message(uint8_t out[KEPT_HEAD_CAP], const struct kept_message *m); // without the envelope
 size_t kept_write_keys(uint8_t out[KEPT_KEYS_CAP], const struct kept_keys *k);
 size_t kept_write_call(uint8_t out[KEPT_CALL_CAP], const struct kept_call *c);
 size_t kept_write_dead(uint8_t out[KEPT_SMALL_CAP], const struct kept_dead *d);
+size_t kept_write_attempts(uint8_t out[KEPT_SMALL_CAP], const struct kept_attempts *a);
 size_t kept_write_hash_key(uint8_t out[KEPT_SMALL_CAP], const struct siphash_key *k);
 
-bool kept_read_message(const void *untrusted, size_t len, struct kept_message *ret); // a view of the envelope
+// type: KEPT_MESSAGE or KEPT_UNDATED_MESSAGE. A view of the envelope.
+bool kept_read_message(const void *untrusted, size_t len, enum kept_type type, struct kept_message *ret);
 bool kept_read_keys(const void *untrusted, size_t len, struct kept_keys *ret);
 bool kept_read_call(const void *untrusted, size_t len, struct kept_call *ret);
 bool kept_read_dead(const void *untrusted, size_t len, struct kept_dead *ret);
+bool kept_read_attempts(const void *untrusted, size_t len, struct kept_attempts *ret);
 bool kept_read_hash_key(const void *untrusted, size_t len, struct siphash_key *ret);

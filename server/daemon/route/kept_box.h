@@ -16,6 +16,9 @@ struct kept_mail {
     uint64_t mark; // the record that says that it is a dead letter; 0: it is none
     uint64_t since_ms;
     uint8_t reason;
+    uint64_t arrived_ms;
+    uint64_t counted; // the record of its attempts; 0: none
+    uint32_t attempts, deaths;
 };
 
 struct kept_key_list {

@@ -6,9 +6,20 @@
 // Order is by priority, then by arrival: it holds per sender and receiver for messages of one priority.
 // Replies come before all else, because they can be taken without credit, and have limits of their own,
 // because a mailbox that strangers filled must not keep an environment from hearing the answers to its calls.
+//
+// An attempt at a message has failed when the receiver gives it back, having tried, or is gone with the
+// message in hand; attempts_max of them make it a dead letter. When the receiver dies the host does not know
+// which message it died of: only the one that has been out the longest counts, for programs take messages in
+// order and those behind it only wait in the program's window. A program that works on several at once may
+// die of a later one, so what was in hand at half of attempts_max deaths is then out alone, for up to
+// MAILBOX_ALONE_MS: what is innocent is acknowledged meanwhile, and what is not dies with nothing else in
+// hand. The end of envd, or a stop by an operator, is no attempt. Counts outlive envd: they are written when
+// they go up, so a message that is processed at the first attempt costs nothing.
 #pragma once
 
 #include "route/message.h"
+
+#define MAILBOX_ALONE_MS 10000u
 
 enum mailbox_outcome {
     MAILBOX_STORED,    // as durable as the class promises
@@ -28,7 +39,7 @@ struct mailbox_limits {
     uint32_t messages_max; // and as many replies
     uint64_t bytes_max;    // and as much of replies
     uint32_t window;       // ids remembered to find duplicates
-    uint32_t releases_max; // of one message that is given back unprocessed: then it is a dead letter
+    uint32_t attempts_max; // at one message: then it is a dead letter
     uint32_t dead_max;     // dead letters that are kept: then the oldest goes
     struct mailbox_budget *budget;
 };
@@ -40,16 +51,17 @@ struct mailbox_stats {
     uint64_t dead_dropped; // dead letters that made room for others
 };
 
-enum mailbox_reason { // why a message is a dead letter; on disk: never change
-    MAILBOX_RELEASED_TOO_OFTEN = 1,
+enum mailbox_reason {               // why a message is a dead letter; on disk: never change
+    MAILBOX_RELEASED_TOO_OFTEN = 1, // the last attempt ended so:
+    MAILBOX_RECEIVER_DIED = 2,
 };
 
 // One message that is there, for people.
 struct mailbox_item {
     const struct message *message;
     bool out;            // with the environment now
-    uint32_t releases;   // since envd started
-    uint64_t arrived_ms; // 0: not known, before envd started
+    uint32_t attempts;   // that failed, since it was replayed
+    uint64_t arrived_ms; // 0: not known, an earlier version of envd stored it
     uint64_t since_ms;   // of a dead letter
     enum mailbox_reason reason;
 };
@@ -92,9 +104,14 @@ struct mailbox_ops {
     // Not processed: queue it again, where it was. failed: it was tried; too often makes it a dead letter.
     // False: no such message is out.
     bool (*release)(struct mailbox *mb, const struct id *id, bool failed, uint64_t realtime_ms);
-    void (*release_all)(struct mailbox *mb);
-    // Drops what has expired and is not out; cheap when there is nothing.
-    void (*expire)(struct mailbox *mb, uint64_t realtime_ms);
+    // Nobody has it in hand, but it is not to be queued yet: it stays out until it is released. False: no
+    // such message is out, any more if this was one attempt too many.
+    bool (*put_off)(struct mailbox *mb, const struct id *id, bool failed, uint64_t realtime_ms);
+    // Everything that is out. died: the receiver did, with what was in hand.
+    void (*release_all)(struct mailbox *mb, bool died, uint64_t realtime_ms);
+    // Drops what has expired and is not out; cheap when there is nothing. True: there may be something to
+    // take that next would not give before.
+    bool (*expire)(struct mailbox *mb, uint64_t realtime_ms);
     // The id of a message that it remembers to have had.
     bool (*remembers)(const struct mailbox *mb, uint64_t dedup_key);
     // Calls cb for each message that waits or is out, in order, or for each dead letter, the oldest first; at

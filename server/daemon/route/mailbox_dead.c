@@ -37,7 +37,7 @@ static void show(const struct mail *mail, mailbox_list_cb *cb, void *arg)
     const struct mailbox_item item = {
         .message = mail->message,
         .out = mail->state == MAIL_OUT,
-        .releases = mail->releases,
+        .attempts = mail->attempts,
         .arrived_ms = mail->arrived_ms,
         .since_ms = mail->since_ms,
         .reason = mail->reason,
@@ -82,7 +82,7 @@ size_t mailbox_host_replay(struct mailbox *base, const struct id *id)
         if (*mb->journal)
             journal_forget(*mb->journal, mail->mark);
         mail->mark = 0;
-        mail->releases = 0;
+        mail_absolve(mail);
         mail->was_out = false;
         mail->arrival = mb->arrivals++;
         mail_move(mail, MAIL_QUEUED);

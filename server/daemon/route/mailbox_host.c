@@ -59,6 +59,8 @@ static void leave(struct host_mailbox *mb, struct mail *mail)
     u->bytes -= mail->message->len;
     mb->limits.budget->bytes -= mail->message->len;
     mb->n_out -= mail->state == MAIL_OUT;
+    if (mb->alone == mail)
+        mb->alone = NULL;
 }
 
 void mail_move(struct mail *mail, enum mail_state state)
@@ -74,9 +76,10 @@ void mail_drop(struct mail *mail, bool forget)
     leave(mb, mail);
     table_remove(&mb->by_id, &mail->by_id);
     if (forget && *mb->journal) {
-        journal_forget(*mb->journal, mail->seq);
-        if (mail->mark)
-            journal_forget(*mb->journal, mail->mark);
+        const uint64_t records[] = {mail->seq, mail->mark, mail->counted};
+        for (size_t i = 0; i < sizeof records / sizeof records[0]; i++)
+            if (records[i])
+                journal_forget(*mb->journal, records[i]);
     }
     message_unref(mail->message);
     free(mail);
@@ -88,9 +91,8 @@ void mail_note_expiry(struct host_mailbox *mb, const struct message *m)
         mb->next_expiry_ms = m->expires_ms;
 }
 
-static void host_expire(struct mailbox *base, uint64_t realtime_ms)
+static void drop_expired(struct host_mailbox *mb, uint64_t realtime_ms)
 {
-    struct host_mailbox *mb = host_mailbox_of(base);
     if (realtime_ms < mb->next_expiry_ms)
         return;
     mb->next_expiry_ms = NEVER_MS;
@@ -106,6 +108,12 @@ static void host_expire(struct mailbox *base, uint64_t realtime_ms)
             }
         }
     }
+}
+
+static bool host_expire(struct mailbox *base, uint64_t realtime_ms)
+{
+    drop_expired(host_mailbox_of(base), realtime_ms);
+    return mail_end_alone(host_mailbox_of(base), realtime_ms);
 }
 
 static bool fits(const struct host_mailbox *mb, size_t len, bool reply)
@@ -191,7 +199,7 @@ static struct mail *add_mail(struct host_mailbox *mb, struct message *m, enum ma
 static int append(struct host_mailbox *mb, struct mail *mail)
 {
     uint8_t head[KEPT_HEAD_CAP];
-    struct kept_message kept = {.dedup_key = mail->message->dedup_key};
+    struct kept_message kept = {.dedup_key = mail->message->dedup_key, .arrived_ms = mail->arrived_ms};
     snprintf(kept.tenant, sizeof kept.tenant, "%s", mb->tenant);
     snprintf(kept.name, sizeof kept.name, "%s", mb->name);
     const struct iovec parts[] = {{head, kept_write_message(head, &kept)},
@@ -213,7 +221,7 @@ static int store(struct host_mailbox *mb, struct message *m, uint64_t realtime_m
     if (mail || seen_has(mb->seen, m->dedup_key))
         return -EEXIST;
     if (!fits(mb, m->len, is_reply(m)))
-        host_expire(&mb->base, realtime_ms);
+        drop_expired(mb, realtime_ms);
     mail = fits(mb, m->len, is_reply(m)) ? add_mail(mb, m, MAIL_PENDING) : NULL;
     if (!mail)
         return -ENOBUFS;
@@ -244,7 +252,7 @@ static void host_put(struct mailbox *base, struct message *m, uint64_t realtime_
 static struct mail *first_queued(const struct host_mailbox *mb, bool replies_only)
 {
     struct mail *mail = TAILQ_FIRST(&mb->queues[QUEUE_REPLY]);
-    for (size_t i = PRIORITIES; !mail && !replies_only && i > 0; i--)
+    for (size_t i = PRIORITIES; !mail && !replies_only && !mb->alone && i > 0; i--)
         mail = TAILQ_FIRST(&mb->queues[i - 1]);
     return mail;
 }
@@ -261,7 +269,7 @@ static struct message *host_next(struct mailbox *base, uint64_t realtime_ms, boo
     if (!mail)
         return NULL;
     mail_move(mail, MAIL_OUT);
-    mail->was_out = true;
+    mail_taken(mail, realtime_ms);
     mail_tell(mail, MAILBOX_TAKEN);
     return message_ref(mail->message);
 }
@@ -271,9 +279,9 @@ static bool host_has_next(const struct mailbox *base, bool replies_only)
     return first_queued(host_mailbox_of(base), replies_only) != NULL;
 }
 
-// The oldest message of that id that is, or was, out. Different senders can use one id: then it is the
-// receiver who cannot tell them apart, and each gets its turn.
-static struct mail *find_out(const struct host_mailbox *mb, const struct id *id, bool or_was_out)
+// Different senders can use one id: then it is the receiver who cannot tell them apart, and each gets its
+// turn.
+struct mail *mail_find_out(const struct host_mailbox *mb, const struct id *id, bool or_was_out)
 {
     struct mail *oldest = NULL;
     for (struct table_node *n = table_first(&mb->by_id, hash_id(mb, id)); n; n = table_next(n)) {
@@ -290,52 +298,12 @@ static struct mail *find_out(const struct host_mailbox *mb, const struct id *id,
 
 static bool host_ack(struct mailbox *base, const struct id *id)
 {
-    struct mail *mail = find_out(host_mailbox_of(base), id, true);
+    struct mail *mail = mail_find_out(host_mailbox_of(base), id, true);
     if (mail) {
         mail_tell(mail, MAILBOX_ACKED);
         mail_drop(mail, true);
     }
     return mail != NULL;
-}
-
-// What comes back is older than what waits, apart from others that came back before: the walk is short.
-static void requeue(struct mail *mail)
-{
-    struct host_mailbox *mb = mail->mailbox;
-    struct mail_list *queue = mail_queue_of(mb, mail->message);
-    mail_move(mail, MAIL_QUEUED);
-    TAILQ_REMOVE(queue, mail, link);
-    struct mail *later = TAILQ_FIRST(queue);
-    while (later && later->arrival < mail->arrival)
-        later = TAILQ_NEXT(later, link);
-    if (later)
-        TAILQ_INSERT_BEFORE(later, mail, link);
-    else
-        TAILQ_INSERT_TAIL(queue, mail, link);
-    mail_note_expiry(mb, mail->message); // it may have expired while it was out, unseen
-}
-
-static bool host_release(struct mailbox *base, const struct id *id, bool failed, uint64_t realtime_ms)
-{
-    struct host_mailbox *mb = host_mailbox_of(base);
-    struct mail *mail = find_out(mb, id, false);
-    if (!mail)
-        return false;
-    mail->releases += failed;
-    mail_tell(mail, MAILBOX_RELEASED);
-    if (mail->releases < mb->limits.releases_max || !mail_bury(mail, MAILBOX_RELEASED_TOO_OFTEN, realtime_ms))
-        requeue(mail);
-    return true;
-}
-
-static void host_release_all(struct mailbox *base)
-{
-    struct host_mailbox *mb = host_mailbox_of(base);
-    struct mail *mail;
-    while ((mail = TAILQ_LAST(&mb->out, mail_list))) {
-        mail_tell(mail, MAILBOX_RELEASED);
-        requeue(mail);
-    }
 }
 
 static void host_get_stats(const struct mailbox *base, struct mailbox_stats *ret)
@@ -411,13 +379,20 @@ static void take_mail(struct host_mailbox *mb, struct kept_mail *kept)
     struct mail *mail = find_same(mb, m) ? NULL : add_mail(mb, m, kept->mark ? MAIL_DEAD : MAIL_QUEUED);
     message_unref(m);
     if (!mail) {
-        journal_forget(*mb->journal, kept->seq);
+        const uint64_t records[] = {kept->seq, kept->mark, kept->counted};
+        for (size_t i = 0; i < sizeof records / sizeof records[0]; i++)
+            if (records[i])
+                journal_forget(*mb->journal, records[i]);
         return;
     }
     mail->seq = kept->seq;
     mail->mark = kept->mark;
     mail->since_ms = kept->since_ms;
     mail->reason = (enum mailbox_reason)kept->reason;
+    mail->arrived_ms = kept->arrived_ms;
+    mail->counted = kept->counted;
+    mail->attempts = kept->attempts;
+    mail->deaths = kept->deaths;
     mail->arrival = mb->arrivals++;
     mail->was_out = true; // perhaps: an acknowledgement of what envd had given out before is honoured
     mail_note_expiry(mb, mail->message);
@@ -429,8 +404,9 @@ static const struct mailbox_ops host_ops = {
     .next = host_next,
     .has_next = host_has_next,
     .ack = host_ack,
-    .release = host_release,
-    .release_all = host_release_all,
+    .release = mailbox_host_release,
+    .put_off = mailbox_host_put_off,
+    .release_all = mailbox_host_release_all,
     .expire = host_expire,
     .remembers = host_remembers,
     .list = mailbox_host_list,

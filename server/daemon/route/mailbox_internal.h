@@ -1,5 +1,6 @@
-// What the two files of the mailbox of class host share: mailbox_host.c (messages on their way) and
-// mailbox_dead.c (dead letters, and what people look at and throw away).
+// What the files of the mailbox of class host share: mailbox_host.c (messages on their way),
+// mailbox_attempts.c (what comes back unprocessed) and mailbox_dead.c (dead letters, and what people look at
+// and throw away).
 #pragma once
 
 #include <sys/queue.h>
@@ -36,7 +37,10 @@ struct mail {
     uint64_t arrival, arrived_ms;
     enum mail_state state;
     bool was_out;
-    uint32_t releases;
+    bool put_off;              // out, and in nobody's hand
+    uint32_t attempts, deaths; // that failed; those by the receiver's death
+    uint64_t counted;          // the record that says so; 0: none
+    uint64_t taken_ms;
     struct put_waiters waiters; // while pending
     uint64_t mark, since_ms;    // of a dead letter: the record that says so
     enum mailbox_reason reason;
@@ -62,6 +66,7 @@ struct host_mailbox {
     struct mail_list out;  // in the order of being taken
     struct mail_list dead; // the oldest first
     uint64_t n_out;
+    struct mail *alone; // out, and nothing else is to be taken for a while
     struct usage usage[USAGE_KINDS];
     uint64_t arrivals;
     uint64_t next_expiry_ms; // nothing expires earlier
@@ -86,6 +91,20 @@ void mail_move(struct mail *mail, enum mail_state state);
 // Takes it out and frees it; its record is forgotten when it is not needed.
 void mail_drop(struct mail *mail, bool forget);
 void mail_note_expiry(struct host_mailbox *mb, const struct message *m);
+
+// The oldest message of that id that is, or was, out.
+struct mail *mail_find_out(const struct host_mailbox *mb, const struct id *id, bool or_was_out);
+
+// mailbox_attempts.c
+// It was taken: perhaps nothing else is to be, for now.
+void mail_taken(struct mail *mail, uint64_t realtime_ms);
+// True: others may be taken again.
+bool mail_end_alone(struct host_mailbox *mb, uint64_t realtime_ms);
+// Its count begins anew.
+void mail_absolve(struct mail *mail);
+bool mailbox_host_release(struct mailbox *mb, const struct id *id, bool failed, uint64_t realtime_ms);
+bool mailbox_host_put_off(struct mailbox *mb, const struct id *id, bool failed, uint64_t realtime_ms);
+void mailbox_host_release_all(struct mailbox *mb, bool died, uint64_t realtime_ms);
 
 // mailbox_dead.c
 // Makes a dead letter of a message. False: the journal takes no note of it now.

@@ -17,7 +17,7 @@ void router_config_default(struct router_config *ret)
         .mailbox_messages_max = 1000,
         .mailbox_bytes_max = 8u << 20,
         .total_bytes_max = 256u << 20,
-        .releases_max = 16,
+        .attempts_max = 16,
         .dead_max = 100,
         .dedup_window = 1024,
         .rate_per_s = 20000,
@@ -39,6 +39,7 @@ static struct router_config sane(const struct router_config *config)
     struct router_config c = *config;
     c.body_max_bytes = at_most(c.body_max_bytes, ENVELOPE_BODY_MAX);
     c.mailbox_messages_max = at_most(c.mailbox_messages_max ? c.mailbox_messages_max : 1, MAILBOX_MESSAGES);
+    c.attempts_max = c.attempts_max ? c.attempts_max : 1;
     c.dedup_window = at_most(c.dedup_window ? c.dedup_window : 1, DEDUP_MAX);
     if (c.mailbox_bytes_max < c.body_max_bytes + ENVELOPE_OVERHEAD_MAX)
         c.mailbox_bytes_max = c.body_max_bytes + ENVELOPE_OVERHEAD_MAX;
@@ -57,7 +58,8 @@ static void on_sweep(evutil_socket_t fd, short events, void *arg)
     durable_tick(r->durable);
     LIST_FOREACH(e, &r->directory.all, link)
     {
-        e->mailbox->ops->expire(e->mailbox, now_ms);
+        if (e->mailbox->ops->expire(e->mailbox, now_ms) && e->endpoint)
+            e->endpoint->cb->on_mail(e->endpoint->arg);
     }
 }
 
@@ -145,7 +147,7 @@ static struct mailbox *new_mailbox(struct router *r, const char *tenant, const c
         .messages_max = r->config.mailbox_messages_max,
         .bytes_max = r->config.mailbox_bytes_max,
         .window = r->config.dedup_window,
-        .releases_max = r->config.releases_max,
+        .attempts_max = r->config.attempts_max,
         .dead_max = r->config.dead_max,
         .budget = &r->budget,
     };

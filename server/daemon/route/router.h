@@ -25,7 +25,7 @@ struct router_config {
     uint32_t mailbox_messages_max; // per environment; up to 65,536
     uint64_t mailbox_bytes_max;    // per environment; raised so that one message of body_max_bytes fits
     uint64_t total_bytes_max;      // of all mailboxes
-    uint32_t releases_max;         // of one message by its receiver, before it becomes a dead letter
+    uint32_t attempts_max;         // at one message by its receiver, before it becomes a dead letter
     uint32_t dead_max;             // dead letters per environment
     uint32_t dedup_window;         // ids that a mailbox remembers to find what is sent again; up to 65,536
     uint32_t rate_per_s;           // messages that one environment may send; 0: no limit

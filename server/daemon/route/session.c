@@ -45,10 +45,13 @@ static void session_free(struct session *s)
 }
 
 // Everything that others could still reach it by. The descriptor goes too: the agent may reconnect at once.
-static void disconnect(struct session *s)
+static void disconnect(struct session *s, bool lost)
 {
     s->state = SESSION_CLOSING;
-    endpoint_detach(s->endpoint);
+    if (lost && !s->excused)
+        endpoint_lost(s->endpoint);
+    else
+        endpoint_detach(s->endpoint);
     s->endpoint = NULL;
     event_del(s->readable);
     event_del(s->writable);
@@ -69,7 +72,7 @@ void session_fail(struct session *s, const char *format, ...)
     va_start(args, format);
     vsnprintf(s->reason, sizeof s->reason, format, args);
     va_end(args);
-    disconnect(s);
+    disconnect(s, true);
 }
 
 void session_enter(struct session *s)
@@ -94,15 +97,30 @@ void session_leave(struct session *s)
         session_free(s);
 }
 
-void session_close(struct session *s)
+static void close_now(struct session *s, bool lost)
 {
     s->told = true;
     if (s->state != SESSION_CLOSING)
-        disconnect(s);
+        disconnect(s, lost);
     s->busy++; // whoever waits for an answer may call back
     session_drop_questions(s);
     if (--s->busy == 0)
         session_free(s);
+}
+
+void session_close(struct session *s)
+{
+    close_now(s, false);
+}
+
+void session_lost(struct session *s)
+{
+    close_now(s, true);
+}
+
+void session_excuse(struct session *s)
+{
+    s->excused = true;
 }
 
 int session_shutdown(struct session *s, uint32_t grace_ms, const char *reason)

@@ -42,6 +42,11 @@ int session_new(struct router *router, struct event_base *base, const char *tena
 int session_shutdown(struct session *s, uint32_t grace_ms, const char *reason);
 // Ends it now, without a callback. Safe within the session's own callbacks.
 void session_close(struct session *s);
+// The same, because the guest or its connection is gone: a failed attempt at what the guest had in hand
+// (mailbox.h), unless it was excused.
+void session_lost(struct session *s);
+// The guest is to end, by no fault of its messages: an operator wishes it.
+void session_excuse(struct session *s);
 
 // The first bytes of its stream, which were read before to see what the stream is (arrival.h): right after
 // session_new(). 0 or -ENOMEM.

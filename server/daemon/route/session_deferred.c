@@ -15,7 +15,6 @@ struct deferred {
     TAILQ_ENTRY(deferred) link;
     struct id id;
     uint64_t due_ns;
-    bool tried;
 };
 
 static void arm(struct session *s)
@@ -32,12 +31,13 @@ static void arm(struct session *s)
     evtimer_add(s->due, &tv);
 }
 
+// It was counted when it was put off.
 static void end(struct session *s, struct deferred *d, bool release)
 {
     TAILQ_REMOVE(&s->deferred, d, link);
     s->n_deferred--;
     if (release)
-        endpoint_release(s->endpoint, &d->id, d->tried);
+        endpoint_release(s->endpoint, &d->id, false);
     free(d);
 }
 
@@ -49,8 +49,11 @@ void session_defer(struct session *s, const struct agent_frame *f)
         endpoint_release(s->endpoint, &f->defer.id, f->defer.tried);
         return;
     }
-    *d = (struct deferred){
-        .id = f->defer.id, .due_ns = io_monotonic_ns() + delay_ms * NS_PER_MS, .tried = f->defer.tried};
+    if (!endpoint_put_off(s->endpoint, &f->defer.id, f->defer.tried)) {
+        free(d);
+        return;
+    }
+    *d = (struct deferred){.id = f->defer.id, .due_ns = io_monotonic_ns() + delay_ms * NS_PER_MS};
     // Agents defer for about as long as they did last: the walk is short.
     struct deferred *before = TAILQ_LAST(&s->deferred, deferred_list);
     while (before && before->due_ns > d->due_ns)

@@ -41,6 +41,7 @@ struct session {
     enum session_state state;
     unsigned busy;    // calls into the session that have not returned
     bool told;        // on_closed is not owed any more
+    bool excused;     // its end is no fault of the messages that the agent has
     const char *doom; // why the session must end, found where it could not be ended
     char reason[SESSION_REASON_CAP];
 

@@ -17,11 +17,31 @@ static void try_message(const uint8_t *data, size_t size)
 {
     struct kept_message a = {0}, b = {0};
     uint8_t out[KEPT_HEAD_CAP];
-    if (!kept_read_message(data, size, &a))
+    if (!kept_read_message(data, size, KEPT_MESSAGE, &a))
         return;
     size_t n = kept_write_message(out, &a);
     check(n > 0 && n + a.len == size && memcmp(out, data, n) == 0);
-    check(kept_read_message(out, n, &b) && b.dedup_key == a.dedup_key && strcmp(a.name, b.name) == 0);
+    check(kept_read_message(out, n, KEPT_MESSAGE, &b) && b.dedup_key == a.dedup_key &&
+          strcmp(a.name, b.name) == 0);
+}
+
+// It is written again as one that has a date, which is not known.
+static void try_undated_message(const uint8_t *data, size_t size)
+{
+    struct kept_message a = {0};
+    uint8_t out[KEPT_HEAD_CAP];
+    if (!kept_read_message(data, size, KEPT_UNDATED_MESSAGE, &a))
+        return;
+    size_t n = kept_write_message(out, &a);
+    check(a.arrived_ms == 0 && n + a.len == size + 8 && memcmp(out + 8, data, n - 8) == 0);
+}
+
+static void try_attempts(const uint8_t *data, size_t size)
+{
+    struct kept_attempts a;
+    uint8_t out[KEPT_SMALL_CAP];
+    if (kept_read_attempts(data, size, &a))
+        check(kept_write_attempts(out, &a) == size && memcmp(out, data, size) == 0);
 }
 
 static void try_keys(const uint8_t *data, size_t size)
@@ -64,8 +84,8 @@ static void try_hash_key(const uint8_t *data, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static void (*const tries[])(const uint8_t *data, size_t size) = {try_message, try_keys, try_call,
-                                                                      try_dead, try_hash_key};
+    static void (*const tries[])(const uint8_t *data, size_t size) = {
+        try_message, try_keys, try_call, try_dead, try_hash_key, try_undated_message, try_attempts};
     if (size > 0)
         tries[data[0] % (sizeof tries / sizeof tries[0])](data + 1, size - 1);
     return 0;

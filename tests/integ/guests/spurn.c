@@ -1,6 +1,5 @@
-// Does not process its messages: the first argument says how often it gives one back; the next one it leaves,
-// and ends. Without an argument it takes what comes, until nothing has come for two seconds. Prints what it
-// does.
+// Does not process its messages: the first argument says how often it gives one back; then it ends. Without
+// an argument it takes what comes, until nothing has come for two seconds. Prints what it does.
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,11 +19,9 @@ int main(int argc, char **argv)
     }
     bool spurns = argc > 1, ends = false;
     while (!ends && env_recv(env, IDLE_MS, &m) == 0) {
-        ends = spurns && left-- == 0;
-        printf("spurn: %s %s\n", ends ? "left" : spurns ? "gave back" : "took", (const char *)m->body);
+        printf("spurn: %s %s\n", spurns ? "gave back" : "took", (const char *)m->body);
         fflush(stdout);
-        if (!ends && (spurns ? env_release(env, m) : env_ack(env, m)) != 0)
-            ends = true;
+        ends = (spurns ? env_release(env, m) : env_ack(env, m)) != 0 || (spurns && --left == 0);
         env_message_free(m);
     }
     printf("spurn: done\n");

@@ -472,6 +472,31 @@ static void what_is_released_again_and_again_comes_ever_later(void **state)
     }
 }
 
+static void of_what_a_dead_program_had_only_the_oldest_was_tried(void **state)
+{
+    (void)state;
+    link_up_to_a_host_that_defers();
+    fake_program(f, 0, 5);
+    fake_program(f, 1, 0);
+    serve(0, "db");
+    for (uint8_t id = 1; id <= 4; id++)
+        deliver(id, "acme/web");
+    answer(0, AGENT_ACK, 1);
+    assert_told(AGENT_ACK, 1);
+    deliver(5, ":db"); // takes the slot of 1
+    give_credit(1, 1);
+    fake_expect(f, FAKE_HOST, AGENT_CREDIT);
+    deliver(6, ":db"); // held: it never came to the program
+    fake_expect(f, FAKE_HOST, AGENT_CREDIT);
+    fake_hang_up(f, 0);
+    fake_expect(f, FAKE_HOST, AGENT_UNREGISTER);
+    assert_deferred(6, 0);
+    assert_deferred(5, 0);
+    assert_told(AGENT_RELEASE, 2);
+    assert_deferred(3, 0);
+    assert_deferred(4, 0);
+}
+
 static void what_nobody_serves_is_deferred_for_as_long_as_nobody_did(void **state)
 {
     (void)state;
@@ -602,6 +627,7 @@ int main(void)
         T(two_thousand_acknowledged_messages_are_remembered),
         T(what_was_released_is_given_again),
         T(what_is_released_again_and_again_comes_ever_later),
+        T(of_what_a_dead_program_had_only_the_oldest_was_tried),
         T(what_nobody_serves_is_deferred_for_as_long_as_nobody_did),
         T(two_hundred_messages_that_nobody_serves_keep_nobody_waiting),
         T(a_program_that_takes_nothing_keeps_others_waiting_for_ten_seconds),

@@ -191,6 +191,24 @@ static void a_number_out_of_range_is_refused(void **state)
     }
 }
 
+static void attempts_and_dead_letters_have_limits_and_defaults(void **state)
+{
+    (void)state;
+    struct config c;
+    struct err err;
+    assert_int_equal(READ(&c, &err, NEEDED), CONFIG_RUN);
+    assert_int_equal(c.attempts_max, 16);
+    assert_int_equal(c.dead_letters_max, 100);
+    assert_int_equal(READ(&c, &err, NEEDED, "--attempts-max", "1", "--dead-letters-max", "65536"),
+                     CONFIG_RUN);
+    assert_int_equal(c.attempts_max, 1);
+    assert_int_equal(c.dead_letters_max, 65536);
+    assert_int_equal(READ(&c, &err, NEEDED, "--attempts-max", "0"), -EINVAL);
+    assert_non_null(strstr(err.text, "from 1 to 1000"));
+    assert_int_equal(READ(&c, &err, NEEDED, "--dead-letters-max", "0"), -EINVAL);
+    assert_non_null(strstr(err.text, "from 1 to 65536"));
+}
+
 static void a_file_is_read_and_the_command_line_wins(void **state)
 {
     (void)state;
@@ -255,6 +273,7 @@ int main(void)
         cmocka_unit_test(an_unknown_user_is_named),
         cmocka_unit_test(an_unknown_option_is_named),
         cmocka_unit_test(a_number_out_of_range_is_refused),
+        cmocka_unit_test(attempts_and_dead_letters_have_limits_and_defaults),
         cmocka_unit_test_setup_teardown(a_file_is_read_and_the_command_line_wins, setup, teardown),
         cmocka_unit_test_setup_teardown(a_wrong_file_is_refused_with_file_and_member, setup, teardown),
         cmocka_unit_test(a_file_that_is_not_there_is_named),

@@ -2,6 +2,8 @@
 // is freed and made again on the same journal, as envd is when it starts.
 #include "fixture.h"
 
+#include "route/mailbox.h"
+
 static struct fixture f;
 static struct endpoint *web, *db;
 
@@ -49,7 +51,7 @@ static void open_again(void)
     struct router_config config;
     struct err err = {""};
     router_config_default(&config);
-    config.releases_max = 2;
+    config.attempts_max = 2;
     f.router = router_new(f.base, &config, &ops, &f, f.mediator);
     const struct journal_config journal = {.folder = f.folder, .segment_bytes = 2u << 20};
     if (router_open_journal(f.router, &journal, &err) < 0)
@@ -287,6 +289,58 @@ static void dead_letters_survive_and_can_be_replayed(void **state)
     assert_int_equal(take(db, true), 1);
 }
 
+static struct mailbox_item listed;
+
+static void copy_item(void *arg, const struct mailbox_item *item)
+{
+    (void)arg;
+    listed = *item;
+}
+
+static void list_one(bool dead)
+{
+    listed = (struct mailbox_item){0};
+    assert_int_equal(router_mailbox_list(f.router, "acme", "db", dead, 1, copy_item, NULL), 0);
+}
+
+static void fail_once(void)
+{
+    assert_int_equal(take(db, false), 1);
+    endpoint_lost(db);
+    assert_int_equal(endpoint_attach(f.router, "acme", "db", &callbacks, NULL, &db), 0);
+}
+
+static void attempts_and_times_of_arrival_survive(void **state)
+{
+    (void)state;
+    uint64_t arrived_ms = f.now_ms;
+    send_one(1, 0);
+    fail_once();
+    fail_once();
+    restart(true); // with a limit of two: both had failed before
+    f.now_ms += 5000;
+    list_one(false);
+    assert_int_equal(listed.attempts, 2);
+    assert_int_equal(listed.arrived_ms, arrived_ms);
+    fail_once();
+    assert_int_equal(dead_letters(), 1);
+    restart(true);
+    list_one(true);
+    assert_int_equal(listed.attempts, 3);
+    assert_int_equal(listed.reason, MAILBOX_RECEIVER_DIED);
+    assert_int_equal(listed.arrived_ms, arrived_ms);
+    size_t n = 0;
+    assert_int_equal(router_mailbox_replay(f.router, "acme", "db", NULL, &n), 0);
+    restart(true);
+    list_one(false);
+    assert_int_equal(listed.attempts, 0);
+    assert_int_equal(take(db, true), 1);
+    struct journal_stats s;
+    restart(true);
+    router_journal_stats(f.router, &s);
+    assert_int_equal(s.live, 1); // the key of the hashes: nothing is left of counts
+}
+
 static void an_event_waits_at_every_server_after_a_restart(void **state)
 {
     (void)state;
@@ -336,6 +390,7 @@ int main(void)
         TEST(what_was_for_an_environment_that_is_gone_is_forgotten),
         TEST(removing_an_environment_forgets_its_mail),
         TEST(dead_letters_survive_and_can_be_replayed),
+        TEST(attempts_and_times_of_arrival_survive),
         TEST(an_event_waits_at_every_server_after_a_restart),
         TEST(a_journal_that_cannot_store_is_named_to_operators_only),
     };

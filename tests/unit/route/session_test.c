@@ -726,7 +726,7 @@ static void only_what_was_tried_counts_towards_the_dead_letters(void **state)
     fixture_done(&f);
     struct router_config router_config;
     router_config_default(&router_config);
-    router_config.releases_max = 2;
+    router_config.attempts_max = 2;
     start(&router_config);
     connect_both();
     give_credit(&db, 10);
@@ -743,6 +743,87 @@ static void only_what_was_tried_counts_towards_the_dead_letters(void **state)
     write_frame(&db, &d);
     usleep(5000);
     assert_true(nothing_comes(&db));
+}
+
+static uint64_t dead_letters(void)
+{
+    struct router_stats s;
+    router_get_stats(f.router, &s);
+    return s.dead;
+}
+
+// The agent of acme/db with one message in hand, of two tries.
+static void take_one_of_two(void)
+{
+    fixture_done(&f);
+    struct router_config router_config;
+    router_config_default(&router_config);
+    router_config.attempts_max = 2;
+    start(&router_config);
+    connect_both();
+    give_credit(&db, 2);
+    send_to(&web, 1, "db", MESSAGE_SEND);
+    send_to(&web, 2, "db", MESSAGE_SEND);
+    assert_delivered(&db, 1);
+    assert_delivered(&db, 2);
+}
+
+static void come_again(void)
+{
+    close_agent(&db);
+    connect_agent(&db, "acme", "db");
+    give_credit(&db, 2);
+}
+
+static void a_message_that_ends_its_guest_is_a_dead_letter_and_the_next_one_comes(void **state)
+{
+    (void)state;
+    take_one_of_two();
+    shutdown(db.fd, SHUT_RDWR);
+    assert_closed(&db, "closed the connection");
+    come_again();
+    assert_delivered(&db, 1); // alone
+    assert_true(nothing_comes(&db));
+    session_lost(db.session);
+    db.session = NULL;
+    assert_int_equal(dead_letters(), 1);
+    come_again();
+    assert_delivered(&db, 2);
+}
+
+static void who_is_told_to_end_and_what_envd_closes_does_not_count(void **state)
+{
+    (void)state;
+    take_one_of_two();
+    for (int i = 0; i < 3; i++) {
+        session_excuse(db.session);
+        shutdown(db.fd, SHUT_RDWR);
+        assert_closed(&db, "closed the connection");
+        come_again();
+        assert_delivered(&db, 1);
+        assert_delivered(&db, 2);
+        come_again(); // session_close()
+        assert_delivered(&db, 1);
+        assert_delivered(&db, 2);
+    }
+    assert_int_equal(dead_letters(), 0);
+}
+
+// Both ways of counting at once: what was put off by its program, and not in hand, when the guest ended.
+static void what_was_put_off_after_a_try_counts_when_the_session_ends(void **state)
+{
+    (void)state;
+    take_one_of_two();
+    write_frame(&db, &(struct agent_frame){.type = AGENT_DEFER, .defer = {numbered_id(1), 60000, true}});
+    answer(&db, AGENT_ACK, 2);
+    assert_true(nothing_comes(&db));
+    session_lost(db.session);
+    db.session = NULL;
+    come_again();
+    assert_delivered(&db, 1);
+    answer(&db, AGENT_RELEASE, 1);
+    assert_true(nothing_comes(&db));
+    assert_int_equal(dead_letters(), 1);
 }
 
 static void what_is_deferred_can_be_acknowledged_all_the_same(void **state)
@@ -1020,6 +1101,9 @@ int main(void)
         TEST(what_is_deferred_comes_later_and_keeps_nothing_waiting),
         TEST(who_registers_a_service_gets_what_was_deferred_in_order),
         TEST(only_what_was_tried_counts_towards_the_dead_letters),
+        TEST(a_message_that_ends_its_guest_is_a_dead_letter_and_the_next_one_comes),
+        TEST(who_is_told_to_end_and_what_envd_closes_does_not_count),
+        TEST(what_was_put_off_after_a_try_counts_when_the_session_ends),
         TEST(what_is_deferred_can_be_acknowledged_all_the_same),
         TEST(a_monitored_environment_that_goes_is_told_of),
         TEST(what_is_released_is_delivered_again),
