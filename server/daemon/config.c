@@ -42,7 +42,7 @@ const char config_help[] =
     "                         nodes of one cluster; its user is envd.HOST-NAME\n"
     "  --broker-password-file FILE   the password; without it, the certificate says who this is\n"
     "  --broker-ca FILE, --broker-cert FILE, --broker-key FILE   PEM, for TLS\n"
-    "  --broker-queues TYPE   auto (default), classic or quorum\n"
+    "  --broker-queues TYPE   classic, quorum, or auto (default): quorum when --broker names three nodes\n"
     "  --stop-environments    at SIGTERM end all environments; without it they go on running\n"
     "  --log-level LEVEL      error, warn, info (default) or debug\n"
     "  --version, --help\n";

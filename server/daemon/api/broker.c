@@ -23,9 +23,10 @@ static json_t *figures(const struct broker_stats *s)
 
 static json_t *status(const struct broker_stats *s)
 {
-    return json_pack("{s:s, s:o, s:s, s:s, s:b, s:o, s:o, s:o, s:o}", "state", broker_state_name(s->state),
-                     "since_ms", number(s->since_ms), "why", s->why, "product", s->product, "tls", s->tls,
-                     "wanted", number(s->wanted), "missing", number(s->wanted_missing), "blocked_ms",
+    return json_pack("{s:s, s:o, s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:o}", "state",
+                     broker_state_name(s->state), "since_ms", number(s->since_ms), "why", s->why, "product",
+                     s->product, "tls", s->tls, "wanted", number(s->wanted), "missing",
+                     number(s->wanted_missing), "differing", number(s->differing), "blocked_ms",
                      number(s->blocked_ms), "messages", figures(s));
 }
 

@@ -70,6 +70,8 @@ static void link_state(FILE *out, const struct broker_stats *s)
     counter(out, "envd_broker_blocked_milliseconds", "While its alarms stopped publishers.", s->blocked_ms);
     gauge(out, "envd_broker_wanted_missing", "Queues, bindings and the like that are not there yet.",
           s->wanted_missing);
+    gauge(out, "envd_broker_queues_differing",
+          "Queues that have other arguments than configured, and are used as they are.", s->differing);
 }
 
 static void remote_messages(FILE *out, const struct remote_stats *s, const struct router_stats *r)

@@ -4,7 +4,8 @@
 //
 // It connects by itself, for ever, with backoff. What is wanted (exchanges, queues, bindings, consumers) is
 // remembered and redone at every connection; publications that were not confirmed are published again, in
-// their order, with their message_id. The order of publications is kept.
+// their order, with their message_id. The order of publications to a key is kept.
+// They go out before everything is declared: only those that this link's own bindings take wait for these.
 #pragma once
 
 #include <event2/event.h>
@@ -26,6 +27,7 @@ struct broker_config {
     bool tls;                    // 1.2 or later; the certificate must be good and name host
     const char *ca, *cert, *key; // PEM files; cert and key may be NULL. Read at each connection
     const char *name;            // of the connections, as the broker shows them ["envd"]
+    // AUTO: quorum when three addresses or more are given, else what the broker makes by itself.
     enum broker_queue_type { BROKER_QUEUE_AUTO, BROKER_QUEUE_CLASSIC, BROKER_QUEUE_QUORUM } queue_type;
     uint32_t heartbeat_s;                        // [10]
     uint32_t publish_window;                     // unconfirmed at once [2000]
@@ -36,7 +38,8 @@ struct broker_config {
 
 enum broker_state {
     BROKER_CONNECTING,
-    BROKER_READY,     // publishes; on_state says so again with a reason when something wanted was refused
+    BROKER_READY,     // publishes; on_state says so again with a reason when something wanted was refused, or
+                      // a queue is there with other arguments: it is used as it is
     BROKER_BLOCKED,   // connected, and the broker's memory or disk alarm stops publishers
     BROKER_REFUSED,   // credentials, virtual host, permissions
     BROKER_UNTRUSTED, // a certificate: its, or ours
@@ -115,5 +118,6 @@ struct broker_stats {
     uint64_t deliveries, acked, requeued, dead_lettered, unsettled;
     uint64_t connects, reconnects, blocked_ms;
     uint64_t wanted, wanted_missing; // exchanges, queues, bindings and consumers; those not (yet) there
+    uint64_t differing;              // queues with other arguments than wanted, used as they are
 };
 void broker_get_stats(struct broker *b, struct broker_stats *ret);

@@ -19,7 +19,8 @@ int link_init(struct link *l)
     l->stats.tls = l->settings.tls;
     l->stats.since_ms = io_realtime_ms();
     l->shared = l->stats;
-    if (publisher_init(&l->publisher, l->settings.publish_window, &l->outgoing, &l->stats) < 0 ||
+    if (publisher_init(&l->publisher, l->settings.publish_window, &l->topology, &l->outgoing, &l->stats) <
+            0 ||
         topology_init(&l->topology, &l->settings, &l->outgoing, &l->stats) < 0 ||
         deliveries_init(&l->consumed, CHANNEL_CONSUME, &l->stats) < 0 ||
         deliveries_init(&l->got, CHANNEL_GET, &l->stats) < 0)
@@ -117,6 +118,9 @@ static int send_all(struct link *l, struct failure *ret)
 {
     bool may_publish = l->confirming && !l->blocked && l->stats.state == BROKER_READY;
     l->publishing.want_write = l->consuming.want_write = false;
+    if (l->topology.news)
+        publisher_release(&l->publisher);
+    l->topology.news = false;
     if (may_publish && publisher_pump(&l->publisher, &l->publishing, &l->more, ret) < 0)
         return -1;
     if (l->open[CHANNEL_CONSUME] && deliveries_flush(&l->consumed, &l->consuming, ret) < 0)
@@ -124,8 +128,7 @@ static int send_all(struct link *l, struct failure *ret)
     if (l->open[CHANNEL_GET] && (deliveries_flush(&l->got, &l->consuming, ret) < 0 ||
                                  getter_pump(&l->getter, &l->consuming, ret) < 0))
         return -1;
-    return topology_pump(&l->topology, &l->consuming, l->open[CHANNEL_DECLARE], l->open[CHANNEL_CONSUME],
-                         ret);
+    return topology_pump(&l->topology, &l->consuming, l->open, ret);
 }
 
 static void work(struct link *l)

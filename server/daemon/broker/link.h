@@ -8,8 +8,6 @@
 #include "broker/publish.h"
 #include "broker/topology.h"
 
-#define N_CHANNELS 4 // by number; 0 is the connection
-
 struct link {
     struct settings settings;
     struct lane in, out;

@@ -51,14 +51,16 @@ static int on_ack(struct link *l, amqp_channel_t channel, const void *decoded, s
 {
     const amqp_basic_ack_t *a = decoded;
     (void)channel;
-    return publisher_confirmed(&l->publisher, a->delivery_tag, a->multiple, true) ? 0 : nonsense(ret);
+    return publisher_confirmed(&l->publisher, a->delivery_tag, a->multiple, true, l->now_ns) ? 0
+                                                                                             : nonsense(ret);
 }
 
 static int on_nack(struct link *l, amqp_channel_t channel, const void *decoded, struct failure *ret)
 {
     const amqp_basic_nack_t *a = decoded;
     (void)channel;
-    return publisher_confirmed(&l->publisher, a->delivery_tag, a->multiple, false) ? 0 : nonsense(ret);
+    return publisher_confirmed(&l->publisher, a->delivery_tag, a->multiple, false, l->now_ns) ? 0
+                                                                                              : nonsense(ret);
 }
 
 static int on_blocked(struct link *l, amqp_channel_t channel, const void *decoded, struct failure *ret)
@@ -94,7 +96,7 @@ static int on_publish_closed(struct link *l, amqp_channel_t channel, const void 
     amqp_channel_open_t open = {0};
     l->publish_open = l->confirming = false;
     assembly_reset(&l->returned);
-    publisher_channel_closed(&l->publisher, close->reply_code);
+    publisher_channel_closed(&l->publisher, close->reply_code, l->now_ns);
     if (conn_send(&l->publishing, channel, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok, ret) < 0)
         return -1;
     return conn_send(&l->publishing, channel, AMQP_CHANNEL_OPEN_METHOD, &open, ret);
@@ -133,7 +135,7 @@ static int on_consume_closed(struct link *l, amqp_channel_t channel, const void 
     if (channel == CHANNEL_GET)
         getter_end(&l->getter, why);
     else
-        topology_channel_closed(&l->topology, channel, l->now_ns, why);
+        topology_channel_closed(&l->topology, channel, l->now_ns, close->reply_code, why);
     if (conn_send(&l->consuming, channel, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok, ret) < 0)
         return -1;
     return conn_send(&l->consuming, channel, AMQP_CHANNEL_OPEN_METHOD, &open, ret);

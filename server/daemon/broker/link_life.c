@@ -63,11 +63,14 @@ void link_connect(struct link *l)
 
 static bool channels_open(const struct link *l)
 {
-    return l->confirming && l->open[CHANNEL_CONSUME] && l->open[CHANNEL_DECLARE] && l->open[CHANNEL_GET];
+    bool open = l->confirming;
+    for (amqp_channel_t i = 1; i < N_CHANNELS; i++)
+        open = open && l->open[i];
+    return open;
 }
 
-// Ready means that what is wanted has been asked for: else a publication could be returned, because the queue
-// that takes it is not declared yet.
+// Ready does not mean that everything is declared: with thousands of queues that takes long. Only what is for
+// this link's own queues waits for them (holds.c).
 void link_check_ready(struct link *l)
 {
     bool was_up = l->stats.state == BROKER_READY || l->stats.state == BROKER_BLOCKED;
@@ -77,7 +80,7 @@ void link_check_ready(struct link *l)
         link_lost(l, &f);
         return;
     }
-    if (!was_up && (!channels_open(l) || !topology_settled(&l->topology)))
+    if (!was_up && (!channels_open(l) || !topology_publishable(&l->topology)))
         return;
     if (!l->blocked)
         link_set_state(l, BROKER_READY, topology_why(&l->topology));

@@ -47,7 +47,10 @@ struct broker_publication {
 // publish it again with the same message_id.
 enum broker_outcome {
     BROKER_CONFIRMED, // in every queue that it was routed to, on disk (quorum: of a majority)
-    BROKER_RETURNED,  // no queue takes this key, or there is no such exchange
+    // No queue takes this key, or there is no such exchange. Not said of what this link itself wants to take,
+    // nor for a minute after the broker lost its data: NOT_SENT then, for its host may not have declared it
+    // anew.
+    BROKER_RETURNED,
     BROKER_NACKED,    // a queue is full
     BROKER_UNKNOWN,   // it was sent, and its confirm did not come in time
     BROKER_NOT_SENT,  // certainly in no queue

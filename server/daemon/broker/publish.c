@@ -9,10 +9,12 @@
 #define PATIENCE_GRAIN_NS 50000000u
 #define CODE_NOT_FOUND    404
 
-int publisher_init(struct publisher *p, uint32_t window, struct item_queue *done, struct broker_stats *stats)
+int publisher_init(struct publisher *p, uint32_t window, struct topology *topology, struct item_queue *done,
+                   struct broker_stats *stats)
 {
-    *p = (struct publisher){.done = done, .stats = stats, .earliest_ns = UINT64_MAX};
+    *p = (struct publisher){.topology = topology, .done = done, .stats = stats, .earliest_ns = UINT64_MAX};
     STAILQ_INIT(&p->waiting);
+    STAILQ_INIT(&p->held);
     return window_init(&p->window, window);
 }
 
@@ -51,7 +53,15 @@ static void finish(struct publisher *p, struct publication *pub, enum broker_out
     STAILQ_INSERT_TAIL(p->done, &pub->item, link);
 }
 
-bool publisher_confirmed(struct publisher *p, uint64_t tag, bool multiple, bool ack)
+// What was returned is in no queue; that nobody takes it is not always known.
+static enum broker_outcome of_returned(const struct publisher *p, const struct publication *pub,
+                                       uint64_t now_ns)
+{
+    return topology_nobody_takes(p->topology, pub->exchange, pub->routing_key, now_ns) ? BROKER_RETURNED
+                                                                                       : BROKER_NOT_SENT;
+}
+
+bool publisher_confirmed(struct publisher *p, uint64_t tag, bool multiple, bool ack, uint64_t now_ns)
 {
     struct item_queue settled = STAILQ_HEAD_INITIALIZER(settled);
     struct item *item;
@@ -59,6 +69,8 @@ bool publisher_confirmed(struct publisher *p, uint64_t tag, bool multiple, bool 
     STAILQ_FOREACH(item, &settled, link)
     {
         struct publication *pub = (struct publication *)item;
+        if (pub->outcome == BROKER_RETURNED)
+            pub->outcome = of_returned(p, pub, now_ns);
         count(p, pub->outcome);
         if (pub == p->sending)
             known = false; // confirmed before its last byte: not a broker that we know
@@ -126,9 +138,30 @@ static int start_next(struct publisher *p, struct conn *c, struct failure *ret)
     return pub->body.len <= CONN_PIECE_MAX ? send_whole(p, c, pub, ret) : send_head(p, c, pub, ret);
 }
 
+// The others need not wait for them.
+static void set_held_aside(struct publisher *p)
+{
+    struct item *item;
+    while ((item = STAILQ_FIRST(&p->waiting))) {
+        const struct publication *pub = (const struct publication *)item;
+        if (!topology_holds(p->topology, pub->exchange, pub->routing_key))
+            return;
+        STAILQ_REMOVE_HEAD(&p->waiting, link);
+        STAILQ_INSERT_TAIL(&p->held, item, link);
+    }
+}
+
+void publisher_release(struct publisher *p)
+{
+    STAILQ_CONCAT(&p->held, &p->waiting);
+    STAILQ_CONCAT(&p->waiting, &p->held);
+}
+
 int publisher_pump(struct publisher *p, struct conn *c, bool *ret_more, struct failure *ret)
 {
     for (int n = 0; n < PER_ROUND; n++) {
+        if (!p->sending)
+            set_held_aside(p);
         const struct publication *first = (const struct publication *)STAILQ_FIRST(&p->waiting);
         if (!p->sending && (!first || !may_start(p)))
             return 0;
@@ -144,13 +177,13 @@ int publisher_pump(struct publisher *p, struct conn *c, bool *ret_more, struct f
 
 // --- patience ---
 
-static void check_waiting(struct publisher *p, uint64_t now_ns)
+static void check_waiting(struct publisher *p, struct item_queue *waiting, uint64_t now_ns)
 {
     struct item_queue kept = STAILQ_HEAD_INITIALIZER(kept);
     struct item *item;
-    while ((item = STAILQ_FIRST(&p->waiting))) {
+    while ((item = STAILQ_FIRST(waiting))) {
         struct publication *pub = (struct publication *)item;
-        STAILQ_REMOVE_HEAD(&p->waiting, link);
+        STAILQ_REMOVE_HEAD(waiting, link);
         if (pub->deadline_ns > now_ns) {
             if (pub->deadline_ns < p->earliest_ns)
                 p->earliest_ns = pub->deadline_ns;
@@ -160,7 +193,7 @@ static void check_waiting(struct publisher *p, uint64_t now_ns)
         p->stats->waiting--;
         finish(p, pub, pub->sent ? BROKER_UNKNOWN : BROKER_NOT_SENT);
     }
-    STAILQ_CONCAT(&p->waiting, &kept);
+    STAILQ_CONCAT(waiting, &kept);
 }
 
 static void check_window(struct publisher *p, uint64_t now_ns)
@@ -186,7 +219,8 @@ void publisher_check_patience(struct publisher *p, uint64_t now_ns, uint64_t *ne
     if (now_ns >= due) {
         p->earliest_ns = UINT64_MAX;
         p->last_check_ns = now_ns;
-        check_waiting(p, now_ns);
+        check_waiting(p, &p->held, now_ns);
+        check_waiting(p, &p->waiting, now_ns);
         check_window(p, now_ns);
         due = p->earliest_ns > now_ns + PATIENCE_GRAIN_NS ? p->earliest_ns : now_ns + PATIENCE_GRAIN_NS;
     }
@@ -199,18 +233,19 @@ void publisher_check_patience(struct publisher *p, uint64_t now_ns, uint64_t *ne
 static void take_back(struct publisher *p)
 {
     p->sending = NULL;
+    publisher_release(p); // younger than those of the window
     p->stats->waiting += p->window.n;
     window_reset(&p->window, &p->waiting);
 }
 
-void publisher_channel_closed(struct publisher *p, uint16_t code)
+void publisher_channel_closed(struct publisher *p, uint16_t code, uint64_t now_ns)
 {
     struct publication *only = p->window.n == 1 ? window_first(&p->window) : NULL;
     size_t n = p->window.n;
     if (only) {
         window_remove(&p->window, only);
         p->sending = NULL;
-        finish(p, only, code == CODE_NOT_FOUND ? BROKER_RETURNED : BROKER_FORBIDDEN);
+        finish(p, only, code == CODE_NOT_FOUND ? of_returned(p, only, now_ns) : BROKER_FORBIDDEN);
         n = 0;
     }
     take_back(p);

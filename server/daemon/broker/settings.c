@@ -7,6 +7,8 @@
 
 #include "common/checked.h"
 
+#define CLUSTER_MIN 3 // addresses that tell of a cluster: nothing in AMQP does
+
 static uint32_t or_default(uint32_t value, uint32_t otherwise)
 {
     return value ? value : otherwise;
@@ -88,6 +90,8 @@ int settings_init(struct settings *s, const struct broker_config *c, struct err 
     if (s->publish_window > 65536 || s->heartbeat_s > 3600)
         return err_set(err, -EINVAL, "broker: the window is at most 65536, the heartbeat 3600 s");
     int rc = copy_addresses(s, c);
+    if (s->queue_type == BROKER_QUEUE_AUTO && s->n_addresses >= CLUSTER_MIN)
+        s->queue_type = BROKER_QUEUE_QUORUM;
     if (rc == 0)
         rc = copy_texts(s, c);
     if (rc < 0) {

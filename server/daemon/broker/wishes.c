@@ -16,7 +16,7 @@ int topology_init(struct topology *t, const struct settings *s, struct item_queu
     TAILQ_INIT(&t->queues_todo);
     TAILQ_INIT(&t->consumers_todo);
     if (table_init(&t->queues_by_name, 64) < 0 || table_init(&t->bindings_by_names, 64) < 0 ||
-        table_init(&t->consumers_by_number, 64) < 0)
+        table_init(&t->bindings_by_address, 64) < 0 || table_init(&t->consumers_by_number, 64) < 0)
         return -ENOMEM;
     return 0;
 }
@@ -44,19 +44,45 @@ void thing_set(struct topology *t, struct thing *thing, enum thing_state state)
         t->stats->wanted_missing--;
     t->n_failed += (size_t)(state == THING_FAILED) - (size_t)(thing->state == THING_FAILED);
     thing->state = state;
+    if (thing->awaited && (state == THING_THERE || state == THING_FAILED)) {
+        thing->awaited = false;
+        t->news = true;
+    }
+}
+
+void queue_gone(struct queue *q)
+{
+    struct binding *b;
+    q->was_there = false;
+    TAILQ_FOREACH(b, &q->bindings, link)
+    b->was_there = false;
+    TAILQ_FOREACH(b, &q->bindings_todo, link)
+    b->was_there = false;
+}
+
+void queue_set_differs(struct topology *t, struct queue *q, bool differs)
+{
+    t->n_differing += (size_t)differs - (size_t)q->differs;
+    t->stats->differing = t->n_differing;
+    q->differs = q->look = differs;
 }
 
 // --- finding ---
 
-static struct queue *find_queue(const struct topology *t, const char *name)
+struct queue *topology_queue(const struct topology *t, const char *name, size_t len)
 {
-    struct table_node *node = table_first(&t->queues_by_name, siphash(&t->key, name, strlen(name)));
+    struct table_node *node = table_first(&t->queues_by_name, siphash(&t->key, name, len));
     for (; node; node = table_next(node)) {
         struct queue *q = table_entry(node, struct queue, node);
-        if (strcmp(q->name, name) == 0)
+        if (strlen(q->name) == len && memcmp(q->name, name, len) == 0)
             return q;
     }
     return NULL;
+}
+
+static struct queue *find_queue(const struct topology *t, const char *name)
+{
+    return topology_queue(t, name, strlen(name));
 }
 
 static uint64_t hash_names(const struct topology *t, const char *queue, const char *exchange, const char *key)
@@ -132,6 +158,7 @@ static struct queue *make_queue(struct topology *t, const char *name)
     TAILQ_INIT(&q->bindings_todo);
     TAILQ_INIT(&q->bindings);
     TAILQ_INIT(&q->consumers);
+    q->channel = (uint8_t)(CHANNEL_DECLARE + t->last_channel++ % N_DECLARING);
     thing_begin(t, &q->thing);
     q->thing.wanted = false;
     TAILQ_INSERT_TAIL(&t->queues, q, link);
@@ -149,6 +176,7 @@ void queue_free_if_unused(struct topology *t, struct queue *q)
     TAILQ_REMOVE(&t->queues, q, link);
     table_remove(&t->queues_by_name, &q->node);
     thing_end(t, &q->thing);
+    queue_set_differs(t, q, false);
     free(q->name);
     free(q->dead_letter_exchange);
     free(q);
@@ -162,6 +190,7 @@ void binding_free(struct topology *t, struct binding *b)
     else
         TAILQ_REMOVE(&q->bindings, b, link);
     table_remove(&t->bindings_by_names, &b->node);
+    table_remove(&t->bindings_by_address, &b->by_address);
     thing_end(t, &b->thing);
     free(b->exchange);
     free(b->key);
@@ -213,6 +242,8 @@ static int want_queue(struct topology *t, const struct wish *w)
         free(dead);
         return -ENOMEM;
     }
+    if (!same_queue(q, w) && q != t->probe)
+        queue_set_differs(t, q, false);
     if (!same_queue(q, w) && q->thing.state == THING_ASKED)
         q->changed = true;
     else if (!same_queue(q, w))
@@ -233,8 +264,12 @@ static int unwant_queue(struct topology *t, const struct wish *w)
     struct binding *b, *next;
     if (!q)
         return 0;
+    if (q == t->probe)
+        topology_end_probe(t);
     q->thing.wanted = false;
+    queue_gone(q);
     q->delete_it = w->limits.delete_it;
+    t->news = true; // what waits for it, waits no more
     b = TAILQ_FIRST(&q->bindings_todo);
     for (; b;
          b = next) { // what was not asked for yet; those of the other list go with the queue, or stay with it
@@ -275,6 +310,7 @@ static int want_binding(struct topology *t, const struct wish *w)
     thing_begin(t, &b->thing);
     TAILQ_INSERT_TAIL(&q->bindings_todo, b, link);
     table_insert(&t->bindings_by_names, &b->node, hash_names(t, w->name, w->other, w->key));
+    binding_list(t, b);
     binding_touch(t, b);
     return 0;
 }
@@ -285,6 +321,7 @@ static int unwant_binding(struct topology *t, const struct wish *w)
     if (!b || !b->thing.wanted)
         return 0;
     b->thing.wanted = false;
+    t->news = true;
     if (b->thing.state != THING_ASKED)
         binding_touch(t, b);
     return 0;
@@ -358,5 +395,6 @@ void topology_done(struct topology *t)
     }
     table_done(&t->queues_by_name);
     table_done(&t->bindings_by_names);
+    table_done(&t->bindings_by_address);
     table_done(&t->consumers_by_number);
 }

@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "broker/broker.h"
+#include "broker/settings.h"
 #include "common/io.h"
 
 static struct event_base *base;
@@ -182,6 +182,29 @@ static void a_configuration_that_cannot_work_is_refused_at_once(void **state)
     assert_refused((struct broker_config){.host = "h", .publish_window = 65537});
 }
 
+static void three_addresses_are_a_cluster_with_quorum_queues(void **state)
+{
+    static const struct {
+        const char *host;
+        enum broker_queue_type asked, type;
+    } cases[] = {
+        {"a", BROKER_QUEUE_AUTO, BROKER_QUEUE_AUTO},
+        {"a,b", BROKER_QUEUE_AUTO, BROKER_QUEUE_AUTO},
+        {"a,b,c", BROKER_QUEUE_AUTO, BROKER_QUEUE_QUORUM},
+        {"a,b,c", BROKER_QUEUE_CLASSIC, BROKER_QUEUE_CLASSIC},
+        {"a", BROKER_QUEUE_QUORUM, BROKER_QUEUE_QUORUM},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct broker_config config = {.host = cases[i].host, .queue_type = cases[i].asked};
+        struct settings s;
+        struct err err;
+        assert_int_equal(settings_init(&s, &config, &err), 0);
+        assert_int_equal(s.queue_type, cases[i].type);
+        settings_done(&s);
+    }
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -191,6 +214,7 @@ int main(void)
         T(wishes_wait_for_a_connection),
         T(a_listener_that_says_nothing_is_silent),
         T(what_is_under_way_at_the_end_gets_its_outcome),
+        T(three_addresses_are_a_cluster_with_quorum_queues),
         T(a_configuration_that_cannot_work_is_refused_at_once),
     };
     return cmocka_run_group_tests_name("broker/link", tests, NULL, NULL);
