@@ -262,27 +262,73 @@ int durable_append_keys(struct durable *d, const struct kept_keys *keys)
     return rc;
 }
 
+// False: the journal does not take what is left in the list.
+static bool write_list(struct durable *d, struct kept_box *box, enum kept_window w, struct kept_keys *keys)
+{
+    struct kept_key_list *list = &box->windows[w];
+    *keys = (struct kept_keys){.window = w};
+    snprintf(keys->tenant, sizeof keys->tenant, "%s", box->tenant);
+    snprintf(keys->name, sizeof keys->name, "%s", box->name);
+    while (list->n > 0) {
+        keys->n = list->n < KEPT_KEYS_MAX ? list->n : KEPT_KEYS_MAX;
+        memcpy(keys->keys, list->keys, keys->n * sizeof *keys->keys);
+        if (durable_append_keys(d, keys) < 0)
+            return false;
+        list->n -= keys->n;
+        memmove(list->keys, list->keys + keys->n, list->n * sizeof *list->keys);
+    }
+    return true;
+}
+
+static bool write_box(struct durable *d, struct kept_box *box)
+{
+    _cleanup_free_ struct kept_keys *keys = malloc(sizeof *keys);
+    bool ok = keys != NULL;
+    for (int w = 0; ok && w < KEPT_WINDOWS; w++)
+        ok = write_list(d, box, (enum kept_window)w, keys);
+    return ok;
+}
+
+// What cannot be written, for want of memory, is tried again by durable_tick().
 static void write_going(struct durable *d)
 {
     struct table_node *n;
-    struct kept_keys *keys = malloc(sizeof *keys);
     while ((n = table_any(&d->going))) {
         struct kept_box *box = table_entry(n, struct kept_box, node);
-        for (int w = 0; keys && w < KEPT_WINDOWS; w++) {
-            const struct kept_key_list *list = &box->windows[w];
-            *keys = (struct kept_keys){.window = (enum kept_window)w};
-            snprintf(keys->tenant, sizeof keys->tenant, "%s", box->tenant);
-            snprintf(keys->name, sizeof keys->name, "%s", box->name);
-            for (size_t at = 0; at < list->n; at += keys->n) {
-                keys->n = list->n - at < KEPT_KEYS_MAX ? list->n - at : KEPT_KEYS_MAX;
-                memcpy(keys->keys, list->keys + at, keys->n * sizeof *keys->keys);
-                (void)durable_append_keys(d, keys);
-            }
-        }
         table_remove(&d->going, &box->node);
+        if (write_box(d, box))
+            durable_free_box(box);
+        else
+            SLIST_INSERT_HEAD(&d->unwritten, box, link);
+    }
+}
+
+static void write_unwritten(struct durable *d)
+{
+    struct kept_box *box;
+    while ((box = SLIST_FIRST(&d->unwritten)) && write_box(d, box)) {
+        SLIST_REMOVE_HEAD(&d->unwritten, link);
         durable_free_box(box);
     }
-    free(keys);
+}
+
+void durable_keep_key_later(struct durable *d, enum kept_window window, const char *tenant, const char *name,
+                            uint64_t key)
+{
+    struct kept_box *box;
+    SLIST_FOREACH(box, &d->unwritten, link)
+    {
+        if (strcmp(box->tenant, tenant) == 0 && strcmp(box->name, name) == 0)
+            break;
+    }
+    if (!box && (box = calloc(1, sizeof *box))) {
+        snprintf(box->tenant, sizeof box->tenant, "%s", tenant);
+        snprintf(box->name, sizeof box->name, "%s", name);
+        TAILQ_INIT(&box->mails);
+        SLIST_INSERT_HEAD(&d->unwritten, box, link);
+    }
+    if (box && box->windows[window].n < d->router->config.dedup_window)
+        (void)add_key(box, window, key, 0); // without memory a duplicate may not be found
 }
 
 static void keep_keys_going(struct durable *d, const struct journal_record *r)
@@ -365,8 +411,13 @@ void durable_free(struct durable *d)
 {
     if (!d)
         return;
+    struct kept_box *box;
     free_calls(d);
     durable_forget_orphans(d);
+    while ((box = SLIST_FIRST(&d->unwritten))) {
+        SLIST_REMOVE_HEAD(&d->unwritten, link);
+        durable_free_box(box);
+    }
     free_boxes(&d->boxes);
     free_boxes(&d->going);
     table_done(&d->by_seq);
@@ -403,8 +454,11 @@ struct journal *const *durable_journal(const struct durable *d)
 
 void durable_tick(struct durable *d)
 {
-    if (d && d->journal && !d->has_hash_key)
+    if (!d || !d->journal)
+        return;
+    if (!d->has_hash_key)
         keep_hash_key(d);
+    write_unwritten(d);
 }
 
 void durable_describe(const struct durable *d, char *out, size_t cap)

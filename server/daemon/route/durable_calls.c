@@ -15,7 +15,8 @@ void durable_keep_reply(struct durable *d, const char *tenant, const char *name,
     snprintf(keys.tenant, sizeof keys.tenant, "%s", tenant);
     snprintf(keys.name, sizeof keys.name, "%s", name);
     keys.keys[0].key = dedup_key; // its arrival is that of the record
-    (void)durable_append_keys(d, &keys);
+    if (durable_append_keys(d, &keys) < 0)
+        durable_keep_key_later(d, KEPT_WINDOW_REPLIES, tenant, name, dedup_key);
 }
 
 static void set_far(struct kept_call *k, const struct call_far *far)

@@ -18,15 +18,19 @@ struct kept_orphan {
 struct durable {
     struct router *router;
     struct journal *journal;
-    struct siphash_key key; // of the tables below
-    struct table boxes;     // recovered, by environment
-    struct table by_seq;    // the messages in them
-    struct table going;     // keys of a segment that is about to go, by environment
+    struct siphash_key key;           // of the tables below
+    struct table boxes;               // recovered, by environment
+    struct table by_seq;              // the messages in them
+    struct table going;               // keys of a segment that is about to go, by environment
+    SLIST_HEAD(, kept_box) unwritten; // keys that the journal did not take
     TAILQ_HEAD(, kept_call_entry) calls;
     STAILQ_HEAD(, kept_orphan) orphans; // recovered, to be forgotten
     bool has_hash_key;
 };
 
 void durable_forget_orphans(struct durable *d);
+// A key that the journal does not take now is written when it does.
+void durable_keep_key_later(struct durable *d, enum kept_window window, const char *tenant, const char *name,
+                            uint64_t key);
 // Appends a record of keys that is dead from the start. -errno of journal_append().
 int durable_append_keys(struct durable *d, const struct kept_keys *keys);

@@ -4,7 +4,11 @@
 
 #include "route/submission.h"
 
-#define FAR_CALLS_MAX 4096 // that wait for one environment's replies
+// Calls that wait for one environment's replies; and those of one tenant, or of one outside client, once half
+// of them are taken: who leaves calls behind whose replies never come, or goes away, takes no place from
+// others.
+#define FAR_CALLS_MAX  4096
+#define FAR_CALLS_EACH 256
 
 // The caller's side of an own call is there already; without it nobody waits for the reply any more.
 static enum receipt_code begin_own(struct submission *s, struct environment *callee)
@@ -20,6 +24,23 @@ static enum receipt_code begin_own(struct submission *s, struct environment *cal
     return RECEIPT_ACCEPTED;
 }
 
+static bool same_owner(const struct address *a, const struct address *b)
+{
+    return strcmp(a->tenant, b->tenant) == 0 &&
+           (strcmp(a->tenant, NAME_CLIENTS) != 0 || strcmp(a->name, b->name) == 0);
+}
+
+static bool may_wait(const struct environment *callee, const struct address *from)
+{
+    const struct call *call;
+    uint32_t n = 0;
+    if (callee->n_calls_far < FAR_CALLS_MAX / 2)
+        return true;
+    LIST_FOREACH(call, &callee->calls_served, in_callee)
+    n += call->far && same_owner(&call->far->address, from);
+    return callee->n_calls_far < FAR_CALLS_MAX && n < FAR_CALLS_EACH;
+}
+
 enum receipt_code submission_begin_arrived_call(struct submission *s, struct environment *callee)
 {
     struct router *r = s->router;
@@ -28,7 +49,7 @@ enum receipt_code submission_begin_arrived_call(struct submission *s, struct env
         return begin_own(s, callee);
     if (calls_find_served(&r->calls, callee, &s->envelope.id, &s->from))
         return RECEIPT_ACCEPTED;
-    if (callee->n_calls_far >= FAR_CALLS_MAX)
+    if (!may_wait(callee, &s->from))
         return RECEIPT_RATE_LIMITED;
     struct call_sides sides = {.callee = callee, .called = &s->to};
     sides.far = call_far_new(&s->from, a->host, a->reply_to, a->correlation);

@@ -28,6 +28,7 @@ struct kept_key_list {
 
 struct kept_box {
     struct table_node node;
+    SLIST_ENTRY(kept_box) link; // of what could not be written
     char tenant[NAME_CAP], name[NAME_CAP];
     TAILQ_HEAD(, kept_mail) mails;
     struct kept_key_list windows[KEPT_WINDOWS];

@@ -194,21 +194,28 @@ static void make_question(const struct router *r, const struct environment *e, c
         router_describe(r, to->tenant, to->name, &q->target, &unused_image);
 }
 
-static enum receipt_code decide(struct router *r, struct environment *e, const struct address *to)
+// A refusal is remembered like a message's.
+static enum receipt_code decide(struct router *r, struct environment *e, const struct address *to,
+                                struct id *ret_refusal)
 {
     struct mediate_question q;
-    struct mediate_decision d;
-    uint64_t now_ns = r->ops->monotonic_ns(r->ops_arg);
-    if (r->config.rate_per_s != 0 &&
-        !gcra_take(&e->rate_bucket, now_ns, r->config.rate_per_s, r->config.rate_burst))
-        return RECEIPT_RATE_LIMITED;
+    struct mediate_decision d = {
+        .code = RECEIPT_RATE_LIMITED, .reason = MEDIATE_REASON_RATE_LIMIT, .rule = POLICY_RULE_NONE};
+    uint64_t now_ns = r->ops->monotonic_ns(r->ops_arg), now_ms = r->ops->realtime_ms(r->ops_arg);
     make_question(r, e, to, &q);
-    mediator_decide(r->mediator, &q, now_ns, &d);
+    if (r->config.rate_per_s == 0 ||
+        gcra_take(&e->rate_bucket, now_ns, r->config.rate_per_s, r->config.rate_burst))
+        mediator_decide(r->mediator, &q, now_ns, &d);
     if (d.code == RECEIPT_ACCEPTED && !r->remote && !directory_find(&r->directory, to->tenant, to->name))
         d = (struct mediate_decision){.code = RECEIPT_NO_SUCH_ENVIRONMENT,
                                       .reason = MEDIATE_REASON_NO_TARGET,
                                       .rule = POLICY_RULE_NONE};
-    return d.code == RECEIPT_ACCEPTED ? RECEIPT_ACCEPTED : router_may_tell(r, &q, &d);
+    if (d.code == RECEIPT_ACCEPTED)
+        return RECEIPT_ACCEPTED;
+    enum receipt_code told = router_may_tell(r, &q, &d);
+    *ret_refusal = router_new_id(now_ms);
+    mediator_record(r->mediator, ret_refusal, now_ms, &q, &d, told);
+    return told;
 }
 
 static void ask_hosts(struct router *r, struct watched *w)
@@ -231,11 +238,12 @@ enum receipt_code monitors_add(struct router *r, struct environment *watcher, co
                                struct monitors_answer *ret)
 {
     struct address a;
+    *ret = (struct monitors_answer){.away = false};
     if (address_parse(address, strlen(address), &a) != NULL || a.is_service)
         return RECEIPT_INVALID;
     if (a.tenant[0] == '\0')
         memcpy(a.tenant, watcher->tenant, sizeof a.tenant);
-    enum receipt_code code = decide(r, watcher, &a);
+    enum receipt_code code = decide(r, watcher, &a, &ret->refusal);
     if (code != RECEIPT_ACCEPTED)
         return code;
     struct monitor *m = find_asked(r, watcher, address);

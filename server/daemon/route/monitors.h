@@ -31,9 +31,11 @@ struct monitors_answer {
                // environments that is told later
     enum agent_certainty certainty;
     char reason[MONITORS_REASON_CAP];
+    struct id refusal; // by which an operator can have a refusal explained; zero: there is none
 };
 
-// The agent asks; address as it wrote it, valid and of an environment. ACCEPTED, or what it may be told.
+// The agent asks; address as it wrote it, valid and of an environment. ACCEPTED, or what it may be told; *ret
+// is filled either way.
 enum receipt_code monitors_add(struct router *r, struct environment *watcher, const char *address,
                                struct monitors_answer *ret);
 // ACCEPTED, or NO_SUCH_ENVIRONMENT: it was not monitored.

@@ -50,6 +50,8 @@ struct submit {
     uint64_t *ret_handle;
 };
 int router_submit(struct router *r, const struct submit *what);
+// For a message, or for what is recorded like one.
+struct id router_new_id(uint64_t realtime_ms);
 
 // receipt.c. Counts what the sender (NULL: an operator) was told.
 void router_count(struct router *r, struct environment *sender, enum receipt_code told);

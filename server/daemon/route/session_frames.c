@@ -2,6 +2,7 @@
 // environment.
 #include "route/session_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -115,9 +116,8 @@ static void handle_credit(struct session *s, const struct agent_frame *f)
         s->credit += f->credit;
 }
 
-static void push_result(struct session *s, uint32_t tag, enum receipt_code code, const char *too_many)
+static void push_result(struct session *s, uint32_t tag, enum receipt_code code, const char *detail)
 {
-    const char *detail = code == RECEIPT_RATE_LIMITED ? too_many : "";
     session_push(s, &(struct agent_frame){.type = AGENT_RESULT,
                                           .tag = tag,
                                           .receipt = {.code = code, .detail = view_of(detail)}});
@@ -131,7 +131,8 @@ static void handle_service(struct session *s, const struct agent_frame *f)
                                                        : endpoint_unregister(s->endpoint, service);
     if (f->type == AGENT_REGISTER)
         session_recall(s);
-    push_result(s, f->tag, code, "this environment serves as many services as it may");
+    push_result(s, f->tag, code,
+                code == RECEIPT_RATE_LIMITED ? "this environment serves as many services as it may" : "");
 }
 
 void session_push_gone(struct session *s, uint32_t tag, const char *address, enum agent_certainty certainty,
@@ -147,11 +148,18 @@ void session_push_gone(struct session *s, uint32_t tag, const char *address, enu
 static void handle_monitor(struct session *s, const struct agent_frame *f)
 {
     char address[ADDRESS_CAP];
+    char id[ID_TEXT_CAP], detail[96] = "";
     struct monitors_answer answer = {.away = false};
     wire_view_to_cstr(f->address, address, sizeof address); // a valid address: it fits
     enum receipt_code code = f->type == AGENT_MONITOR ? endpoint_monitor(s->endpoint, address, &answer)
                                                       : endpoint_unmonitor(s->endpoint, address);
-    push_result(s, f->tag, code, "this environment asks too much, or monitors as many others as it may");
+    if (!id_is_zero(&answer.refusal)) {
+        id_format(&answer.refusal, id);
+        snprintf(detail, sizeof detail, "an operator can explain message %s", id);
+    } else if (code == RECEIPT_RATE_LIMITED) {
+        snprintf(detail, sizeof detail, "this environment monitors as many others as it may");
+    }
+    push_result(s, f->tag, code, detail);
     if (answer.away)
         session_push_gone(s, f->tag, address, answer.certainty, answer.reason);
 }

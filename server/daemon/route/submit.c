@@ -14,12 +14,12 @@ static struct wire_view view_of(const char *s)
     return (struct wire_view){(const uint8_t *)s, strlen(s)};
 }
 
-static void make_id(struct submission *s, struct id *id)
+struct id router_new_id(uint64_t realtime_ms)
 {
     uint8_t random[10];
     if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
         abort(); // see siphash_key_random()
-    *id = id_make(s->now_ms, random);
+    return id_make(realtime_ms, random);
 }
 
 static uint64_t make_dedup_key(const struct submission *s)
@@ -188,7 +188,7 @@ int router_submit(struct router *r, const struct submit *what)
     s->n_pending = 1;
     set_sender(s);
     if (id_is_zero(&s->envelope.id))
-        make_id(s, &s->envelope.id);
+        s->envelope.id = router_new_id(s->now_ms);
     s->receipt.id = s->envelope.id;
     submission_trace_begun(s, s->arrived ? TRACE_ARRIVED : TRACE_SUBMITTED,
                            s->sender ? s->sender->serial : 0);

@@ -2,9 +2,53 @@
 // is freed and made again on the same journal, as envd is when it starts.
 #include "fixture.h"
 
+#include <errno.h>
+
+#include "journal/internal.h"
+#include "route/kept.h"
 #include "route/mailbox.h"
 
 static struct fixture f;
+
+// A journal that takes no keys.
+static bool keys_refused;
+int __real_journal_append(struct journal *j, uint8_t type, const struct iovec *parts, int n_parts,
+                          journal_done_cb *done, void *arg, uint64_t *ret_seq);
+int __wrap_journal_append(struct journal *j, uint8_t type, const struct iovec *parts, int n_parts,
+                          journal_done_cb *done, void *arg, uint64_t *ret_seq);
+int __wrap_journal_append(struct journal *j, uint8_t type, const struct iovec *parts, int n_parts,
+                          journal_done_cb *done, void *arg, uint64_t *ret_seq)
+{
+    return type == KEPT_KEYS && keys_refused
+               ? -ENOMEM
+               : __real_journal_append(j, type, parts, n_parts, done, arg, ret_seq);
+}
+
+// Cleaning whose writes fail, twice each: then it is given up for a while.
+static unsigned n_cleanings_failing, n_writes_failing;
+struct group *__real_clean_group(struct journal *j);
+struct group *__wrap_clean_group(struct journal *j);
+struct group *__wrap_clean_group(struct journal *j)
+{
+    struct group *g = __real_clean_group(j);
+    if (g && n_cleanings_failing > 0) {
+        n_cleanings_failing--;
+        n_writes_failing = 2;
+    }
+    return g;
+}
+
+void __real_ring_write(struct ring *r, struct ring_task *task, int fd, const void *data, size_t len,
+                       uint64_t offset);
+void __wrap_ring_write(struct ring *r, struct ring_task *task, int fd, const void *data, size_t len,
+                       uint64_t offset);
+void __wrap_ring_write(struct ring *r, struct ring_task *task, int fd, const void *data, size_t len,
+                       uint64_t offset)
+{
+    bool fail = n_writes_failing > 0 && offset > 0; // headers of segments are written all the same
+    n_writes_failing -= fail;
+    __real_ring_write(r, task, fail ? -1 : fd, data, len, offset);
+}
 static struct endpoint *web, *db;
 
 static void on_mail(void *arg)
@@ -176,10 +220,16 @@ static void what_is_sent_again_after_a_restart_is_a_duplicate(void **state)
     assert_int_equal(take(db, true), 0);
 }
 
-// The record of the message itself is long gone then.
-static void duplicates_are_found_after_segments_were_used_again(void **state)
+static void run_ms(unsigned ms)
 {
-    (void)state;
+    const struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000};
+    event_base_loopexit(f.base, &tv);
+    event_base_dispatch(f.base);
+}
+
+// Messages that are processed, until the records of the first are long gone. The number after the last.
+static unsigned use_segments_again(void)
+{
     static uint8_t body[100000];
     struct journal_stats s;
     unsigned n = 1;
@@ -187,19 +237,51 @@ static void duplicates_are_found_after_segments_were_used_again(void **state)
         for (unsigned i = 0; i < 20; i++, n++) {
             struct envelope e = envelope(n, "db", MESSAGE_SEND);
             e.body = (struct wire_view){body, sizeof body};
-            assert_int_equal(submit(web, &e), RECEIPT_ACCEPTED);
+            while (submit(web, &e) != RECEIPT_ACCEPTED)
+                run_ms(50); // its writes fail now
             assert_int_equal(take(db, true), n);
         }
         assert_true(router_journal_stats(f.router, &s));
         event_base_loop(f.base, EVLOOP_NONBLOCK);
     } while (s.cleaned < 4 && n < 900);
     assert_true(s.cleaned >= 4);
+    return n;
+}
+
+static void assert_all_are_duplicates(unsigned end)
+{
     for (unsigned round = 0; round < 2; round++) {
         restart(true);
-        for (unsigned i = 1; i < n; i += 7)
+        for (unsigned i = 1; i < end; i += 7)
             assert_int_equal(send_one(i, 0), RECEIPT_ACCEPTED);
         assert_int_equal(take(db, true), 0);
     }
+}
+
+static void duplicates_are_found_after_segments_were_used_again(void **state)
+{
+    (void)state;
+    assert_all_are_duplicates(use_segments_again());
+}
+
+static void duplicates_are_found_after_the_writes_of_cleaning_failed(void **state)
+{
+    (void)state;
+    n_cleanings_failing = 3;
+    unsigned end = use_segments_again();
+    assert_int_equal(n_cleanings_failing, 0);
+    assert_int_equal(n_writes_failing, 0);
+    assert_all_are_duplicates(end);
+}
+
+static void keys_that_could_not_be_kept_when_their_segment_went_are_kept_later(void **state)
+{
+    (void)state;
+    keys_refused = true;
+    unsigned end = use_segments_again();
+    keys_refused = false;
+    run_ms(1500); // the router looks every second
+    assert_all_are_duplicates(end);
 }
 
 static void a_call_is_answered_after_a_restart_once(void **state)
@@ -217,6 +299,20 @@ static void a_call_is_answered_after_a_restart_once(void **state)
     assert_int_equal(reply_one(51, 1), RECEIPT_EXPIRED);
     assert_int_equal(take(web, true), 50);
     assert_int_equal(take(web, true), 0);
+}
+
+static void a_replys_key_that_could_not_be_kept_is_kept_later(void **state)
+{
+    (void)state;
+    struct envelope call = envelope(1, "db", MESSAGE_CALL);
+    assert_int_equal(submit(web, &call), RECEIPT_ACCEPTED);
+    keys_refused = true;
+    assert_int_equal(reply_one(50, 1), RECEIPT_ACCEPTED);
+    keys_refused = false;
+    run_ms(1500);
+    restart(true);
+    assert_int_equal(reply_one(50, 1), RECEIPT_ACCEPTED);
+    assert_int_equal(duplicates(), 1);
 }
 
 static void a_call_whose_deadline_passed_meanwhile_is_not_answered(void **state)
@@ -385,6 +481,9 @@ int main(void)
         TEST(the_sender_and_the_body_are_as_they_were),
         TEST(what_is_sent_again_after_a_restart_is_a_duplicate),
         TEST(duplicates_are_found_after_segments_were_used_again),
+        TEST(duplicates_are_found_after_the_writes_of_cleaning_failed),
+        TEST(keys_that_could_not_be_kept_when_their_segment_went_are_kept_later),
+        TEST(a_replys_key_that_could_not_be_kept_is_kept_later),
         TEST(a_call_is_answered_after_a_restart_once),
         TEST(a_call_whose_deadline_passed_meanwhile_is_not_answered),
         TEST(what_was_for_an_environment_that_is_gone_is_forgotten),

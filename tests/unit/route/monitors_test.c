@@ -72,10 +72,14 @@ static bool monitor(struct told *t, const char *address)
     return answer.away;
 }
 
+static struct id last_refusal;
+
 static enum receipt_code refused(struct told *t, const char *address)
 {
     struct monitors_answer answer;
-    return endpoint_monitor(t->endpoint, address, &answer);
+    enum receipt_code code = endpoint_monitor(t->endpoint, address, &answer);
+    last_refusal = answer.refusal;
+    return code;
 }
 
 static void stop(const char *tenant, const char *name)
@@ -125,6 +129,21 @@ static void what_is_deleted_has_gone(void **state)
     assert_string_equal(web.reason, "it was deleted");
 }
 
+static void a_refusal_can_be_explained_to_operators(void **state)
+{
+    (void)state;
+    fixture_policy(&f, "* beta/* beta/* allow");
+    assert_int_equal(refused(&eve, "acme/web"), RECEIPT_DENIED);
+    const struct mediate_record *record = mediator_find(f.mediator, &last_refusal, 0);
+    assert_non_null(record);
+    assert_string_equal(record->question.subject, MONITORS_SUBJECT);
+    assert_string_equal(record->question.target.name, "web");
+    assert_int_equal(record->decision.reason, MEDIATE_REASON_NO_MATCH);
+    assert_int_equal(record->told, RECEIPT_DENIED);
+    assert_int_equal(refused(&eve, "beta/secret"), RECEIPT_ACCEPTED);
+    assert_true(id_is_zero(&last_refusal));
+}
+
 static void only_who_may_send_it_something_may_monitor_it(void **state)
 {
     (void)state;
@@ -133,6 +152,7 @@ static void only_who_may_send_it_something_may_monitor_it(void **state)
     assert_int_equal(refused(&web, "nobody"), RECEIPT_NO_SUCH_ENVIRONMENT);
     assert_int_equal(refused(&web, "beta/eve"), RECEIPT_DENIED);
     assert_int_equal(refused(&web, ":db"), RECEIPT_INVALID);
+    assert_true(id_is_zero(&last_refusal));
     assert_int_equal(refused(&eve, "acme/db"), RECEIPT_ACCEPTED);
     assert_int_equal(refused(&eve, "acme/web"), RECEIPT_DENIED);
     assert_int_equal(refused(&eve, "acme/nobody"), RECEIPT_DENIED); // which tells not what exists
@@ -324,6 +344,7 @@ int main(void)
         T(who_monitors_is_told_each_time),
         T(after_unmonitor_nobody_is_told),
         T(what_is_deleted_has_gone),
+        T(a_refusal_can_be_explained_to_operators),
         T(only_who_may_send_it_something_may_monitor_it),
         T(a_new_policy_counts_for_monitors_that_stand),
         T(what_went_without_a_connection_is_told_when_it_is_asked_for_again),

@@ -510,6 +510,29 @@ static void a_reply_that_did_not_get_out_may_be_sent_again(void **state)
     assert_int_equal(link_says(REMOTE_STORED), RECEIPT_ACCEPTED);
 }
 
+static enum receipt_code far_call(unsigned n, const char *from)
+{
+    struct envelope e = envelope(n, from, "acme/db", MESSAGE_CALL);
+    enum receipt_code code = arrives(&e, "h2");
+    if (code == RECEIPT_ACCEPTED)
+        receive(db, NULL);
+    return code;
+}
+
+static void a_tenant_whose_calls_wait_takes_no_place_from_others(void **state)
+{
+    (void)state;
+    unsigned n = 1;
+    while (n < 4096 && far_call(n, n % 2 ? "beta/a" : "beta/b") == RECEIPT_ACCEPTED)
+        n++;
+    assert_int_equal(n, 2049);
+    assert_int_equal(last.code, RECEIPT_RATE_LIMITED);
+    for (unsigned i = 0; i < 256; i++)
+        assert_int_equal(far_call(10000 + i, "acme/far"), RECEIPT_ACCEPTED);
+    assert_int_equal(far_call(11000, "acme/far"), RECEIPT_RATE_LIMITED);
+    assert_int_equal(far_call(12000, "gamma/far"), RECEIPT_ACCEPTED);
+}
+
 static void a_far_call_that_was_denied_cannot_be_answered(void **state)
 {
     (void)state;
@@ -648,6 +671,7 @@ int main(void)
         TEST(what_arrives_for_nobody_or_too_late_is_refused),
         TEST(a_far_call_is_answered_to_its_host_once),
         TEST(a_reply_that_did_not_get_out_may_be_sent_again),
+        TEST(a_tenant_whose_calls_wait_takes_no_place_from_others),
         TEST(a_far_call_that_was_denied_cannot_be_answered),
         TEST(an_outside_client_is_answered_where_it_said),
         TEST(an_own_call_through_the_broker_is_answered_directly),
