@@ -15,7 +15,7 @@ int verb_help(struct cli *cli, int argc, char **argv)
     }
     printf("envctl manages environments: isolated virtual machines that talk through mediated messages.\n\n");
     for (const struct verb *v = verbs; v->name; v++)
-        printf("  %-10s %s\n", v->name, v->summary);
+        printf("  %-11s %s\n", v->name, v->summary);
     printf("\nEvery verb takes --format table|json, --timeout SECONDS, --no-wait and --socket PATH (or "
            "ENVCTL_SOCKET).\n"
            "envctl help VERB shows how a verb is called; the manual is envctl(1).\n");

@@ -434,7 +434,7 @@ static void help_knows_every_verbs_usage(void **state)
 {
     struct world *w = *state;
     assert_int_equal(run(w, "help"), 0);
-    assert_has(w->out, "  explain    say what the policy decides, and why\n");
+    assert_has(w->out, "  explain     say what the policy decides, and why\n");
     assert_int_equal(run(w, "help", "stop"), 0);
     assert_string_equal(w->out, "envctl stop TENANT/NAME... [--grace SECONDS]\n    stop environments\n");
     assert_int_equal(run(w, "stop", "--help"), 0);
