@@ -75,7 +75,8 @@ void harness_answer(struct harness *h, size_t ago, enum receipt_code code)
     answer(h, harness_asked(h, ago), code);
 }
 
-// Beyond what was asked for: replies to calls, and messages as far as there is credit for them.
+// Beyond what was asked for: replies to calls, and messages as far as there is credit for them. Not for ever:
+// what nobody takes comes back, and credit with it.
 static void serve_as_host(struct harness *h, const struct agent_frame *f)
 {
     struct agent_frame reply = harness_message(AGENT_DELIVER, MESSAGE_REPLY, "acme/web", 200);
@@ -83,7 +84,8 @@ static void serve_as_host(struct harness *h, const struct agent_frame *f)
         reply.envelope.correlation = f->envelope.id;
         harness_say(h, HOST, &reply);
     }
-    for (uint8_t i = 0; f->type == AGENT_CREDIT && i < 4 && i < f->credit; i++) {
+    for (uint8_t i = 0; f->type == AGENT_CREDIT && i < 4 && i < f->credit && h->n_deliveries < 64; i++) {
+        h->n_deliveries++;
         struct agent_frame m = harness_message(AGENT_DELIVER, MESSAGE_SEND, i % 2 ? "web" : ":db", i);
         harness_say(h, HOST, &m);
     }
@@ -346,6 +348,7 @@ void harness_init(struct harness *h, uint32_t capabilities)
     memset(h->asked, 0, sizeof h->asked);
     memset(h->owed, 0, sizeof h->owed);
     h->n_asked = 0;
+    h->n_deliveries = 0;
     h->n_blocks = 0;
     h->blocks_max = 10000;
     h->now_ns = 1000000 * MS;
@@ -420,7 +423,7 @@ void harness_pump(struct harness *h)
         any = false;
         for (int who = HOST; who < PROGRAMS; who++)
             any |= offer(h, who);
-    } while (any && ++rounds < 100); // a polite host delivers again what comes back
+    } while (any && ++rounds < 1000);
 }
 
 struct agent_frame harness_hello_ok(void)

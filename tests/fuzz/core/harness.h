@@ -46,6 +46,7 @@ struct harness {
     bool connect_wanted;
     struct asked asked[ASKED_MAX]; // a ring, the latest at n_asked - 1
     size_t n_asked;
+    unsigned n_deliveries;            // that the polite host made for credit
     int owed[AGENT_FRAME_TYPE_COUNT]; // answers of the guest itself that the host has not read yet
     int n_blocks, blocks_max;
     uint64_t now_ns, timer_ns;
