@@ -55,7 +55,7 @@ const struct verb verbs[] = {
     {"policy", "policy show | policy set FILE", "show or replace the policy", verb_policy},
     {"explain", "explain FROM TO SUBJECT [--kind send|call|event] | explain MESSAGE-ID",
      "say what the policy decides, and why", verb_explain},
-    {"trace", "trace MESSAGE-ID", "show what happened to a message on this host, and when", verb_trace},
+    {"trace", "trace MESSAGE-ID", "show what happened to a message on all hosts, and when", verb_trace},
     {"image",
      "image build SOURCE [--kernel FILE] [--initrd FILE] [--kernel-from IMAGE] [--no-disk] [--size SIZE]\n"
      "       [--cmdline WORDS] [--label KEY=VALUE]... [--name NAME] [--output FILE] [--max-size SIZE] "

@@ -245,6 +245,7 @@ static int start_api(struct daemon *d, struct err *err)
                             .router = d->router,
                             .mediator = d->mediator,
                             .remote = d->remote,
+                            .host = c->host_name,
                             .pool = c->pool,
                             .network = c->network,
                             .log_folder = d->log_folder,

@@ -18,6 +18,7 @@ struct api_deps {
     struct router *router;
     struct mediator *mediator;
     struct remote *remote; // NULL: there is no broker
+    const char *host;      // this host's name
     struct ipam_pool pool;
     const char *network; // the pool as text
     const char *log_folder;

@@ -218,6 +218,11 @@ void incoming_delivery(void *arg, const struct broker_delivery *d)
         settle(r, d->handle, BROKER_ACK);
         return;
     }
+    if (remote_trace_is(r, d)) {
+        remote_trace_heard(r, d);
+        settle(r, d->handle, BROKER_ACK);
+        return;
+    }
     r->stats.delivered++;
     enum amqp_fault fault = amqp_read(d, io_realtime_ms(), &r->incoming, &what);
     if (fault != AMQP_GOOD)

@@ -21,13 +21,6 @@
 #define PEERS_MAX  1000
 #define REASON_CAP (AGENT_REASON_MAX + 1)
 
-struct peer {
-    LIST_ENTRY(peer) link;
-    uint64_t heard_ms;
-    bool silent;
-    char host[NAME_CAP];
-};
-
 int remote_presence_init(struct remote *r)
 {
     amqp_key(NAME_HOST, "presence", false, r->presence_key);
@@ -105,7 +98,7 @@ static struct peer *find_peer(struct remote *r, const char *host)
     return p;
 }
 
-static bool header(const struct broker_delivery *d, const char *name, char *out, size_t cap)
+bool remote_talk_header(const struct broker_delivery *d, const char *name, char *out, size_t cap)
 {
     for (size_t i = 0; i < d->properties.n_headers; i++) {
         const struct broker_header *h = &d->properties.headers[i];
@@ -116,8 +109,7 @@ static bool header(const struct broker_delivery *d, const char *name, char *out,
     return false;
 }
 
-// The broker validates user-ids, and only hosts may write to this exchange.
-static bool sender(const struct broker_delivery *d, char host[NAME_CAP])
+bool remote_talk_sender(const struct broker_delivery *d, char host[NAME_CAP])
 {
     const struct broker_text *u = &d->properties.user_id;
     size_t prefix = strlen(AMQP_USER_HOST);
@@ -147,17 +139,18 @@ bool remote_presence_is(const struct remote *r, const struct broker_delivery *d)
 void remote_presence_heard(struct remote *r, const struct broker_delivery *d)
 {
     char host[NAME_CAP], what[16], tenant[NAME_CAP], name[NAME_CAP], reason[REASON_CAP];
-    if (!sender(d, host) || strcmp(host, r->host) == 0 || !header(d, "env-presence", what, sizeof what))
+    if (!remote_talk_sender(d, host) || strcmp(host, r->host) == 0 ||
+        !remote_talk_header(d, "env-presence", what, sizeof what))
         return;
     struct peer *p = find_peer(r, host);
     if (p) {
         p->heard_ms = io_realtime_ms();
         p->silent = false;
     }
-    if (!header(d, "env-tenant", tenant, sizeof tenant) || !name_valid(tenant, strlen(tenant)) ||
-        !header(d, "env-name", name, sizeof name) || !name_valid(name, strlen(name)))
+    if (!remote_talk_header(d, "env-tenant", tenant, sizeof tenant) || !name_valid(tenant, strlen(tenant)) ||
+        !remote_talk_header(d, "env-name", name, sizeof name) || !name_valid(name, strlen(name)))
         return; // alive
-    if (!header(d, "env-reason", reason, sizeof reason))
+    if (!remote_talk_header(d, "env-reason", reason, sizeof reason))
         reason[0] = '\0';
     if (strcmp(what, "asks") == 0)
         answer(r, tenant, name);

@@ -70,7 +70,7 @@ static int init(struct remote *r, const struct remote_config *config, struct err
     int rc = broker_new(r->base, config->broker, &cb, r, &r->broker, err);
     if (rc < 0)
         return rc;
-    return remote_topology_init(r) < 0 || remote_presence_init(r) < 0
+    return remote_topology_init(r) < 0 || remote_presence_init(r) < 0 || remote_trace_init(r) < 0
                ? err_set(err, -ENOMEM, "no memory for the link to the broker")
                : 0;
 }
@@ -91,6 +91,7 @@ int remote_new(struct event_base *base, const struct remote_config *config, stru
     LIST_INIT(&r->intakes);
     LIST_INIT(&r->services_holding);
     LIST_INIT(&r->peers);
+    LIST_INIT(&r->traces);
     int rc = init(r, config, err);
     if (rc < 0) {
         remote_stop(r);
@@ -106,6 +107,7 @@ void remote_stop(struct remote *r)
 {
     if (!r || !r->broker)
         return;
+    remote_trace_done(r);
     broker_free(r->broker); // outcomes come from within
     r->broker = NULL;
     intake_forget_held(r);

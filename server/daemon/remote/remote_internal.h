@@ -37,7 +37,15 @@ struct intake {
     char queue[QUEUE_NAME_CAP];
 };
 
-struct peer;
+// Another host that was heard of.
+struct peer {
+    LIST_ENTRY(peer) link;
+    uint64_t heard_ms;
+    bool silent;
+    char host[NAME_CAP];
+};
+
+struct trace_round;
 
 struct remote {
     struct event_base *base;
@@ -53,9 +61,13 @@ struct remote {
     uint64_t ids;
     struct event *tick;
     char presence_key[AMQP_KEY_CAP];
-    uint64_t alive_ms;       // when this host last said that it is there
-    LIST_HEAD(, peer) peers; // other hosts that were heard of
-    struct {                 // a look at the broker's dead letters, dead.c
+    uint64_t alive_ms; // when this host last said that it is there
+    LIST_HEAD(, peer) peers;
+    char trace_key[AMQP_KEY_CAP], answer_key[AMQP_KEY_CAP];
+    LIST_HEAD(, trace_round) traces;  // questions to the other hosts, until they are answered
+    uint64_t started_ms, answered_ms; // and how many questions of others were answered since then
+    uint32_t n_answered;
+    struct { // a look at the broker's dead letters, dead.c
         remote_dead_cb *cb;
         void *arg;
         size_t n;
@@ -101,6 +113,15 @@ void remote_presence_ask(void *arg, const char *tenant, const char *name);      
 bool remote_presence_is(const struct remote *r, const struct broker_delivery *d);
 void remote_presence_heard(struct remote *r, const struct broker_delivery *d);
 void remote_presence_tick(struct remote *r, uint64_t now_ms);
+// Who says a word of host to host: the broker validates user-ids, and only hosts may write to env.event.
+bool remote_talk_sender(const struct broker_delivery *d, char host[NAME_CAP]);
+bool remote_talk_header(const struct broker_delivery *d, const char *name, char *out, size_t cap);
+
+// trace.c
+int remote_trace_init(struct remote *r);
+void remote_trace_done(struct remote *r); // nobody is told
+bool remote_trace_is(const struct remote *r, const struct broker_delivery *d);
+void remote_trace_heard(struct remote *r, const struct broker_delivery *d);
 
 // incoming.c
 void incoming_delivery(void *arg, const struct broker_delivery *d); // broker_cb.on_delivery

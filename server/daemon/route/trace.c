@@ -72,6 +72,7 @@ size_t router_trace(const struct router *r, const struct id *id,
         const struct trace_view view = {
             .stage = (enum trace_stage)record->stage,
             .code = (enum receipt_code)record->code,
+            .ago_ns = now_ns - record->at_ns,
             .at_ms = now_ms - (now_ns - record->at_ns) / NS_PER_MS,
             .after_ns = n > 0 ? record->at_ns - last_ns : 0,
             .tenant = e ? e->tenant : NULL,

@@ -56,6 +56,7 @@ struct trace_view {
     enum trace_stage stage;
     enum receipt_code code;    // of a refusal
     uint64_t at_ms;            // since 1970
+    uint64_t ago_ns;           // before now
     uint64_t after_ns;         // since the stage before; 0 for the first
     const char *tenant, *name; // of the environment; NULL: none, or it was deleted
 };

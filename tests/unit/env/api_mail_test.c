@@ -198,6 +198,7 @@ static void a_trace_names_the_stages_of_a_message(void **state)
     assert_string_equal(text_at("stages.4.stage"), "");
     assert_true(number_in("stages.0.at") > 0);
     assert_true(number_in("stages.2.after_us") > 0); // it was written to disk
+    assert_string_equal(text_at("hosts.0.state"), "here");
     assert_string_equal(text_at("message.from"), "host/operator");
     call_ok(d, 404, "GET", "/v1/messages/01a1fd98-3a32-7f52-8dfa-96b3de557c65/trace", NULL);
     assert_string_equal(text_at("code"), "no-such-message");

@@ -20,3 +20,4 @@ int io_write_all(int fd, const void *data, size_t len);
 // A monotonic clock and the wall clock.
 uint64_t io_monotonic_ns(void);
 uint64_t io_realtime_ms(void);
+uint64_t io_realtime_us(void);
