@@ -8,6 +8,7 @@
 #include "api/internal.h"
 #include "common/checked.h"
 #include "common/io.h"
+#include "remote/remote.h"
 #include "route/remote.h"
 
 #define POSITION_MAX (1u << 20)
@@ -52,6 +53,27 @@ static json_t *figures(const struct api *api, const struct whose *w, const struc
     return object;
 }
 
+// What the broker knows comes beside the figures; without it they say why.
+static void on_counted(void *arg, uint64_t request, uint32_t messages, const char *why)
+{
+    struct api *api = arg;
+    struct whose w;
+    struct mailbox_stats s;
+    struct http_request *req = http_request_find(api->server, request);
+    if (!req || !take_name(api, req, &w))
+        return;
+    if (router_mailbox_stats(api->deps.router, w.tenant, w.name, &s) < 0) {
+        reply_nobody(api, req, &w);
+        return;
+    }
+    json_t *object = figures(api, &w, &s);
+    if (why)
+        json_object_set_new(object, "at_broker_unknown", json_string(why));
+    else
+        json_object_set_new(object, "at_broker", json_integer(messages));
+    reply_object(api, req, 200, object);
+}
+
 void handle_mailbox(void *arg, struct http_request *req)
 {
     struct api *api = arg;
@@ -61,8 +83,11 @@ void handle_mailbox(void *arg, struct http_request *req)
         return;
     if (router_mailbox_stats(api->deps.router, w.tenant, w.name, &s) < 0)
         reply_nobody(api, req, &w);
-    else
+    else if (!api->deps.remote || !router_mailbox_is_queue(api->deps.router, w.tenant, w.name))
         reply_object(api, req, 200, figures(api, &w, &s));
+    else if (remote_queue_count(api->deps.remote, w.tenant, w.name, on_counted, api, http_request_id(req)) <
+             0)
+        on_counted(api, http_request_id(req), 0, "the link to the broker has no room for the question");
 }
 
 // --- messages ---

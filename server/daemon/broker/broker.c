@@ -93,6 +93,14 @@ static void give_get_end(struct broker *b, struct item *item)
     free(item);
 }
 
+static void give_counted(struct broker *b, struct item *item)
+{
+    const struct count *c = (const struct count *)item;
+    (void)b;
+    c->cb(c->arg, c->tag, c->messages, c->why[0] ? c->why : NULL);
+    free(item);
+}
+
 static void tell_state(struct broker *b)
 {
     char why[BROKER_WHY_CAP];
@@ -110,10 +118,8 @@ static void tell_state(struct broker *b)
 static void on_out(evutil_socket_t fd, short what, void *arg)
 {
     static void (*const by_kind[])(struct broker *, struct item *) = {
-        [ITEM_PUBLICATION] = give_publication,
-        [ITEM_ARRIVAL] = give_arrival,
-        [ITEM_QUEUE_READY] = give_ready,
-        [ITEM_GET_END] = give_get_end,
+        [ITEM_PUBLICATION] = give_publication, [ITEM_ARRIVAL] = give_arrival, [ITEM_QUEUE_READY] = give_ready,
+        [ITEM_GET_END] = give_get_end,         [ITEM_COUNT] = give_counted,
     };
     struct broker *b = arg;
     struct item_queue items = STAILQ_HEAD_INITIALIZER(items);
@@ -263,6 +269,19 @@ int broker_get(struct broker *b, const char *queue, uint32_t n, broker_get_cb *c
     b->get_cb = cb;
     b->get_arg = arg;
     lane_put(&b->link.in, &g->item);
+    return 0;
+}
+
+int broker_count(struct broker *b, const char *queue, broker_count_cb *cb, void *arg, uint64_t tag)
+{
+    if (strlen(queue) > BROKER_SHORT_MAX)
+        return -EINVAL;
+    struct count *c = calloc(1, sizeof *c);
+    if (!c)
+        return -ENOMEM;
+    *c = (struct count){.item.kind = ITEM_COUNT, .cb = cb, .arg = arg, .tag = tag};
+    snprintf(c->queue, sizeof c->queue, "%s", queue);
+    lane_put(&b->link.in, &c->item);
     return 0;
 }
 

@@ -107,6 +107,12 @@ typedef void broker_get_cb(void *arg, const struct broker_delivery *d, const cha
 int broker_get(struct broker *b, const char *queue, uint32_t n, broker_get_cb *cb, void *arg);
 
 #define BROKER_WHY_CAP 256
+// Asks how many messages wait in a queue, besides those that somebody has and did not settle: cb later, once,
+// why NULL or the reason why it is not known; not after broker_free(). arg and tag are handed on. -EINVAL;
+// -ENOMEM.
+typedef void broker_count_cb(void *arg, uint64_t tag, uint32_t messages, const char *why);
+int broker_count(struct broker *b, const char *queue, broker_count_cb *cb, void *arg, uint64_t tag);
+
 struct broker_stats {
     enum broker_state state;
     uint64_t since_ms; // realtime

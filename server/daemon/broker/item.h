@@ -16,6 +16,7 @@ enum item_kind {
     ITEM_SETTLEMENT,
     ITEM_WISH,
     ITEM_GET,
+    ITEM_COUNT, // and back
     // to the loop; publications too
     ITEM_ARRIVAL,
     ITEM_QUEUE_READY,
@@ -105,6 +106,16 @@ struct get {
     uint32_t n;
     char queue[BROKER_SHORT_MAX + 1];
     char why[BROKER_WHY_CAP]; // ITEM_GET_END, "" when it did not end early
+};
+
+struct count {
+    struct item item;
+    broker_count_cb *cb; // the loop's
+    void *arg;
+    uint64_t tag;
+    uint32_t messages;
+    char queue[BROKER_SHORT_MAX + 1];
+    char why[BROKER_WHY_CAP]; // "" when it is known
 };
 
 struct queue_ready {

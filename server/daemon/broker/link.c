@@ -15,6 +15,7 @@ int link_init(struct link *l)
     STAILQ_INIT(&l->outgoing);
     l->publishing.fd = l->consuming.fd = -1;
     l->getter.out = &l->outgoing;
+    STAILQ_INIT(&l->getter.counts);
     l->backoff_ms = l->settings.backoff_min_ms;
     l->stats.tls = l->settings.tls;
     l->stats.since_ms = io_realtime_ms();
@@ -69,6 +70,13 @@ static void on_get(struct link *l, struct item *item)
         getter_end(&l->getter, "the broker is not connected");
 }
 
+static void on_count(struct link *l, struct item *item)
+{
+    getter_count(&l->getter, (struct count *)item);
+    if (!link_up(l))
+        getter_counts_end(&l->getter, true, "the broker is not connected");
+}
+
 static bool take_wishes(struct link *l)
 {
     static void (*const by_kind[])(struct link *, struct item *) = {
@@ -76,6 +84,7 @@ static bool take_wishes(struct link *l)
         [ITEM_SETTLEMENT] = on_settlement,
         [ITEM_WISH] = on_wish,
         [ITEM_GET] = on_get,
+        [ITEM_COUNT] = on_count,
     };
     struct item_queue items = STAILQ_HEAD_INITIALIZER(items);
     struct item *item;

@@ -132,9 +132,9 @@ static int on_consume_closed(struct link *l, amqp_channel_t channel, const void 
     snprintf(why, sizeof why, "%.*s", (int)close->reply_text.len, (const char *)close->reply_text.bytes);
     l->open[channel] = false;
     link_channel_new(l, channel);
-    if (channel == CHANNEL_GET)
+    if (channel == CHANNEL_GET && !getter_counts_end(&l->getter, false, why))
         getter_end(&l->getter, why);
-    else
+    if (channel != CHANNEL_GET)
         topology_channel_closed(&l->topology, channel, l->now_ns, close->reply_code, why);
     if (conn_send(&l->consuming, channel, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok, ret) < 0)
         return -1;
@@ -157,7 +157,19 @@ static int on_get_empty(struct link *l, amqp_channel_t channel, const void *deco
     return 0;
 }
 
+// Of the channel for looking; on the others it answers the topology.
+static int on_declared(struct link *l, amqp_channel_t channel, const void *decoded, struct failure *ret)
+{
+    const amqp_queue_declare_ok_t *ok = decoded;
+    if (channel != CHANNEL_GET)
+        return topology_answered(&l->topology, channel, AMQP_QUEUE_DECLARE_OK_METHOD) ? 0 : nonsense(ret);
+    getter_counted(&l->getter, ok->message_count);
+    l->more = true;
+    return 0;
+}
+
 static const struct row consuming_rows[] = {
+    {AMQP_QUEUE_DECLARE_OK_METHOD, on_declared},
     {AMQP_BASIC_CANCEL_METHOD, on_cancelled},
     {AMQP_BASIC_GET_EMPTY_METHOD, on_get_empty},
     {AMQP_CONNECTION_CLOSE_METHOD, on_connection_close},

@@ -108,6 +108,7 @@ static void forget(struct link *l, const char *why)
     publisher_connection_lost(&l->publisher);
     topology_reset(&l->topology);
     getter_end(&l->getter, why);
+    getter_counts_end(&l->getter, true, why);
 }
 
 // Half of the backoff is chance, so that hosts do not come back all at once.

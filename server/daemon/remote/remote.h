@@ -43,6 +43,11 @@ struct remote_stats {
 };
 void remote_get_stats(const struct remote *r, struct remote_stats *ret);
 
+// Asks how many messages wait at the broker in the queue of an environment's own. -ENOTCONN: stopped; else as
+// broker_count(); no call back after remote_stop().
+int remote_queue_count(struct remote *r, const char *tenant, const char *name, broker_count_cb *cb, void *arg,
+                       uint64_t tag);
+
 // A delivery that a host refused, as it lies among the broker's dead letters. Texts are whatever somebody
 // sent, valid during the callback; code, why, host and user are empty when the broker itself put it there.
 struct remote_dead {

@@ -150,3 +150,11 @@ void remote_topology_service_served(void *arg, const char *tenant, const char *s
     if (!intake_find_queue(r, queue) && !intake_start(r, INTAKE_SERVICE, tenant, service, queue))
         check(-1, queue);
 }
+
+int remote_queue_count(struct remote *r, const char *tenant, const char *name, broker_count_cb *cb, void *arg,
+                       uint64_t tag)
+{
+    char own[QUEUE_NAME_CAP];
+    queue_name("mailbox", tenant, name, own);
+    return r->broker ? broker_count(r->broker, own, cb, arg, tag) : -ENOTCONN;
+}

@@ -210,6 +210,54 @@ static bool got_end(void *arg)
     return ((struct peer *)arg)->got_end;
 }
 
+// What broker_count() told: how many, or why not.
+static struct {
+    bool told;
+    uint32_t messages;
+    char why[256];
+} counted;
+
+static void on_count(void *arg, uint64_t tag, uint32_t messages, const char *why)
+{
+    (void)arg;
+    assert_int_equal(tag, 7);
+    counted.told = true;
+    counted.messages = messages;
+    snprintf(counted.why, sizeof counted.why, "%s", why ? why : "");
+}
+
+static bool is_counted(void *arg)
+{
+    (void)arg;
+    return counted.told;
+}
+
+static void count_in(const char *queue)
+{
+    counted.told = false;
+    assert_int_equal(broker_count(p.broker, queue, on_count, NULL, 7), 0);
+    run_until_true(is_counted, NULL, 20, "the count");
+}
+
+static void what_waits_in_a_queue_is_counted(void **state)
+{
+    (void)state;
+    struct broker_queue q = {.name = "mailbox.acme.count"};
+    peer_want_queue(&p, &q);
+    count_in("mailbox.acme.count");
+    assert_int_equal(counted.messages, 0);
+    for (int i = 0; i < 3; i++)
+        peer_publish(&p, "", "mailbox.acme.count", NULL, "x");
+    run_for(500);
+    count_in("mailbox.there.isnone");
+    assert_non_null(strstr(counted.why, "no queue"));
+    count_in("mailbox.acme.count"); // on the next channel
+    assert_int_equal(counted.messages, 3);
+    assert_string_equal(counted.why, "");
+    broker_unwant_queue(p.broker, "mailbox.acme.count", true);
+    run_for(300);
+}
+
 static void dead_letters_can_be_looked_at_and_taken(void **state)
 {
     (void)state;
@@ -389,6 +437,7 @@ int main(void)
         T(at_most_prefetch_deliveries_are_unsettled),
         T(what_is_put_back_comes_again_and_says_so),
         T(acks_in_any_order_leave_nothing_behind),
+        T(what_waits_in_a_queue_is_counted),
         T(dead_letters_can_be_looked_at_and_taken),
         T(a_deleted_queue_is_declared_again_and_consumed),
         T(a_queue_with_other_arguments_is_named_and_used_and_made_anew_when_deleted),

@@ -170,6 +170,13 @@ void broker_settle(struct broker *unused, uint64_t handle, enum broker_settlemen
     b.settled[handle] = 1 + (int)how;
 }
 
+int broker_count(struct broker *unused, const char *queue, broker_count_cb *cb, void *arg, uint64_t tag)
+{
+    (void)unused;
+    cb(arg, tag, 42, NULL);
+    return note("count:%s ", queue);
+}
+
 #define NOT_YET     0
 #define ACK         (1 + BROKER_ACK)
 #define REQUEUE     (1 + BROKER_REQUEUE)
@@ -528,6 +535,22 @@ static void each_start_has_a_later_epoch(void **state)
     assert_true(remote_epoch(folder, 1, &lost, &err) < 0);
 }
 
+static void on_count(void *arg, uint64_t tag, uint32_t messages, const char *why)
+{
+    assert_int_equal(tag, 3);
+    assert_null(why);
+    *(uint32_t *)arg = messages;
+}
+
+static void what_waits_at_the_broker_is_counted_in_the_environments_own_queue(void **state)
+{
+    (void)state;
+    uint32_t n = 0;
+    assert_int_equal(remote_queue_count(remote, "acme", "db", on_count, &n, 3), 0);
+    assert_wanted("count:mailbox.acme.db ");
+    assert_int_equal(n, 42);
+}
+
 // --- traces ---
 
 static char told[512]; // "h1 here 0, h2 late 0"
@@ -694,6 +717,7 @@ int main(void)
         TEST_SMALL(a_full_mailbox_puts_back_what_follows_until_there_is_room),
         TEST_SMALL(a_full_mailbox_without_a_queue_is_nobody_elses_problem),
         TEST(what_leaves_says_who_and_since_when),
+        TEST(what_waits_at_the_broker_is_counted_in_the_environments_own_queue),
         TEST(a_question_ends_when_all_who_are_there_have_answered),
         TEST(who_does_not_answer_is_named_and_so_is_who_answers_nonsense),
         TEST(who_was_silent_is_named_and_not_waited_for),
