@@ -9,9 +9,13 @@
 
 #include "route/router_internal.h"
 
+#define OPERATORS_MAX   1024 // calls of operators
+#define REPLY_BYTES_MAX (16u << 20)
+
 int calls_init(struct calls *c)
 {
     *c = (struct calls){.key = siphash_key_random()};
+    TAILQ_INIT(&c->operators);
     int rc = table_init(&c->by_id, 64);
     if (rc == 0)
         rc = table_init(&c->by_handle, 64);
@@ -116,6 +120,10 @@ struct call *calls_add(struct router *r, const struct id *id, const struct call_
         LIST_INSERT_HEAD(&call->caller->calls_made, call, in_caller);
         call->caller->n_calls_made++;
     }
+    if (!call->caller && !call->far) {
+        TAILQ_INSERT_TAIL(&c->operators, call, in_operators);
+        c->n_operators++;
+    }
     if (!call->kept_seq)
         durable_keep_call(r->durable, call);
     return call;
@@ -141,10 +149,59 @@ void calls_remove(struct call *call)
         LIST_REMOVE(call, in_caller);
         call->caller->n_calls_made--;
     }
+    if (!call->caller && !call->far) {
+        TAILQ_REMOVE(&c->operators, call, in_operators);
+        c->n_operators--;
+    }
+    if (call->reply) {
+        c->n_answered--;
+        c->reply_bytes -= call->reply->len;
+    }
     event_free(call->timer);
     far_free(call->far);
-    message_unref(call->early);
+    message_unref(call->reply);
     free(call);
+}
+
+// Nobody would miss it now.
+static bool is_over(const struct call *call, bool answered)
+{
+    return !call->on_reply && !call->owed && (answered ? call->reply != NULL : !call->answering);
+}
+
+static struct call *oldest_over(const struct calls *c, bool answered)
+{
+    struct call *call;
+    TAILQ_FOREACH(call, &c->operators, in_operators)
+    {
+        if (is_over(call, answered))
+            break;
+    }
+    return call;
+}
+
+bool calls_make_room(struct calls *c)
+{
+    if (c->n_operators < OPERATORS_MAX)
+        return true;
+    struct call *call = oldest_over(c, true);
+    if (!call)
+        call = oldest_over(c, false);
+    if (call)
+        calls_remove(call);
+    return call != NULL;
+}
+
+void calls_answer(struct call *call, struct message *reply)
+{
+    struct calls *c = &call->router->calls;
+    struct call *old;
+    call->reply = message_ref(reply);
+    call->answering = true;
+    c->n_answered++;
+    c->reply_bytes += reply->len;
+    while (c->reply_bytes > REPLY_BYTES_MAX && (old = oldest_over(c, true)) && old != call)
+        calls_remove(old);
 }
 
 void calls_end(struct call *call)
@@ -194,7 +251,7 @@ struct call *calls_find_made_far(const struct calls *c, const struct environment
                                  const struct address *from)
 {
     struct call *call = calls_find_made(c, caller, id);
-    return call && may_answer(call, from) ? call : NULL;
+    return call && !call->reply && may_answer(call, from) ? call : NULL;
 }
 
 static bool made_by(const struct call *call, const struct address *a)
@@ -211,7 +268,7 @@ struct call *calls_find_served(const struct calls *c, const struct environment *
 {
     for (struct table_node *n = table_first(&c->by_id, hash_id(c, id)); n; n = table_next(n)) {
         struct call *call = table_entry(n, struct call, by_id);
-        if (call->callee == callee && id_equals(&call->id, id) && made_by(call, to))
+        if (call->callee == callee && !call->reply && id_equals(&call->id, id) && made_by(call, to))
             return call;
     }
     return NULL;

@@ -33,8 +33,11 @@ struct call {
     uint64_t answering_key; // that reply's, which may be sent again
     uint64_t kept_seq;      // its record in the journal; 0: none
     bool owed;              // the caller has no receipt yet: a broker's confirm may come after the reply
-    struct message *early;  // an operator's reply, until its receipt is given
-    // Of an operator: NULL once cancelled.
+    // Of an operator: the reply, which is kept until the deadline, for the call may be sent again by who did
+    // not get it; and its record. on_reply is NULL once told, or cancelled.
+    struct message *reply;
+    uint64_t reply_seq;
+    TAILQ_ENTRY(call) in_operators;
     void (*on_reply)(void *arg, const struct envelope *reply);
     void *arg;
 };
@@ -43,6 +46,9 @@ struct calls {
     struct siphash_key key;
     struct table by_id, by_handle;
     uint64_t handles;
+    TAILQ_HEAD(, call) operators; // made by operators, the oldest first
+    uint32_t n_operators, n_answered;
+    uint64_t reply_bytes; // of those that are answered
 };
 
 int calls_init(struct calls *c);  // 0 or -ENOMEM
@@ -63,6 +69,10 @@ struct call *calls_add(struct router *r, const struct id *id, const struct call_
 // The callee turned out to be here.
 void calls_set_callee(struct call *call, struct environment *callee);
 void calls_remove(struct call *call);
+// An operator's reply is here: nobody may reply again. Takes a reference.
+void calls_answer(struct call *call, struct message *reply);
+// Whether an operator may make another call: one that is answered, or that nobody waits for, makes room.
+bool calls_make_room(struct calls *c);
 // Ends a call without a reply: an operator is told.
 void calls_end(struct call *call);
 // Ends every call that e made or was to answer.

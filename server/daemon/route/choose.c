@@ -59,9 +59,14 @@ enum receipt_code submission_begin_call(struct submission *s, struct environment
         return RECEIPT_ACCEPTED;
     if (s->arrived)
         return submission_begin_arrived_call(s, callee);
-    if (calls_find_made(&r->calls, s->sender, &s->envelope.id))
+    const struct call *again = calls_find_made(&r->calls, s->sender, &s->envelope.id);
+    if (again && !s->sender) {
+        s->call_handle = again->handle;
+        s->call_again = true;
+    }
+    if (again)
         return RECEIPT_ACCEPTED;
-    if (s->sender && s->sender->n_calls_made >= r->config.calls_max)
+    if (s->sender ? s->sender->n_calls_made >= r->config.calls_max : !calls_make_room(&r->calls))
         return RECEIPT_RATE_LIMITED;
     const struct call_sides sides = {.caller = s->sender, .callee = callee, .called = &s->to};
     struct call *call = calls_add(r, &s->envelope.id, &sides, s->envelope.expires_ms, s->now_ms);

@@ -220,6 +220,7 @@ static int on_recovered(void *arg, const struct journal_record *r, bool live)
         [KEPT_HASH_KEY] = recover_hash_key,
         [KEPT_MESSAGE] = recover_message,
         [KEPT_ATTEMPTS] = recover_attempts,
+        [KEPT_ANSWER] = durable_recover_answer,
     };
     struct durable *d = arg;
     bool known = r->type < sizeof readers / sizeof readers[0] && readers[r->type];
@@ -413,6 +414,7 @@ void durable_free(struct durable *d)
         return;
     struct kept_box *box;
     free_calls(d);
+    durable_free_answers(d);
     durable_forget_orphans(d);
     while ((box = SLIST_FIRST(&d->unwritten))) {
         SLIST_REMOVE_HEAD(&d->unwritten, link);
@@ -432,6 +434,7 @@ int durable_open(struct router *r, const struct journal_config *config, struct d
         return err_set(err, -ENOMEM, "no memory for the journal of messages");
     *d = (struct durable){.router = r, .key = siphash_key_random()};
     TAILQ_INIT(&d->calls);
+    TAILQ_INIT(&d->answers);
     STAILQ_INIT(&d->orphans);
     int rc =
         table_init(&d->boxes, 64) < 0 || table_init(&d->by_seq, 1024) < 0 || table_init(&d->going, 64) < 0

@@ -26,6 +26,9 @@ void durable_settle(struct durable *d);
 void durable_keep_reply(struct durable *d, const char *tenant, const char *name, uint64_t dedup_key);
 // A reply capability, with what is known of it now, instead of what was kept before. Nobody waits for it.
 void durable_keep_call(struct durable *d, struct call *call);
+// The reply to an operator's call, which is kept with it. 0, or what journal_append() says.
+int durable_keep_answer(struct durable *d, struct call *call, const struct message *reply,
+                        journal_done_cb *done, void *arg);
 void durable_forget_call(struct durable *d, const struct call *call);
 // Once a second: what could not be written yet.
 void durable_tick(struct durable *d);

@@ -15,6 +15,13 @@ struct kept_orphan {
     uint64_t seq;
 };
 
+struct kept_answer {
+    TAILQ_ENTRY(kept_answer) link;
+    uint64_t seq;
+    struct id call;
+    struct message *reply;
+};
+
 struct durable {
     struct router *router;
     struct journal *journal;
@@ -24,11 +31,14 @@ struct durable {
     struct table going;               // keys of a segment that is about to go, by environment
     SLIST_HEAD(, kept_box) unwritten; // keys that the journal did not take
     TAILQ_HEAD(, kept_call_entry) calls;
+    TAILQ_HEAD(, kept_answer) answers;
     STAILQ_HEAD(, kept_orphan) orphans; // recovered, to be forgotten
     bool has_hash_key;
 };
 
 void durable_forget_orphans(struct durable *d);
+int durable_recover_answer(struct durable *d, const struct journal_record *r, bool live);
+void durable_free_answers(struct durable *d);
 // A key that the journal does not take now is written when it does.
 void durable_keep_key_later(struct durable *d, enum kept_window window, const char *tenant, const char *name,
                             uint64_t key);

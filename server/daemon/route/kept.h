@@ -19,6 +19,7 @@ enum kept_type {              // on disk: never change
     KEPT_HASH_KEY = 5,
     KEPT_MESSAGE = 6,
     KEPT_ATTEMPTS = 7,
+    KEPT_ANSWER = 8, // of an operator's call: its id, and the reply's envelope
 };
 
 #define KEPT_HEAD_CAP  256  // of a message, in front of its envelope

@@ -304,7 +304,7 @@ static void add_mailbox(struct router_stats *stats, const struct environment *e)
 void router_get_stats(const struct router *r, struct router_stats *ret)
 {
     *ret = r->stats;
-    ret->calls_waiting = r->calls.by_handle.n_nodes;
+    ret->calls_waiting = r->calls.by_handle.n_nodes - r->calls.n_answered;
     struct environment *e;
     LIST_FOREACH(e, &r->directory.all, link)
     {

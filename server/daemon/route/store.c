@@ -32,21 +32,39 @@ static void settle_calls(struct submission *s, enum receipt_code told)
 {
     struct router *r = s->router;
     struct call *made = calls_find_handle(&r->calls, s->call_handle);
-    if (made)
+    if (made && !s->call_again)
         made->owed = false;
-    if (made && (made->caller || made->far) && told == RECEIPT_UNKNOWN_OUTCOME) {
+    if (made && s->call_again && told != RECEIPT_ACCEPTED) {
+        // It goes on as the one before made it.
+    } else if (made && (made->caller || made->far) && told == RECEIPT_UNKNOWN_OUTCOME) {
         // It may have gone out, and its reply is welcome.
     } else if (made && told != RECEIPT_ACCEPTED) {
         made->on_reply = NULL;
         calls_remove(made);
     } else if (made && !made->caller && !made->far) {
+        if (made->on_reply) // two wait for one reply: the later one gets it
+            made->on_reply(made->arg, NULL);
         made->on_reply = s->what.on_reply;
         made->arg = s->what.arg;
         *s->what.ret_handle = made->handle;
     }
     struct call *answered = calls_find_handle(&r->calls, s->reply_to);
-    if (answered && told != RECEIPT_ACCEPTED)
+    if (answered && told != RECEIPT_ACCEPTED) {
         answered->answering = false;
+        answered->reply_seq = 0;
+    }
+}
+
+// Once. It may be asked for again, by who sends the call again.
+static void tell_reply(struct call *call)
+{
+    void (*on_reply)(void *arg, const struct envelope *reply) = call->on_reply;
+    struct message *m = message_ref(call->reply);
+    struct envelope reply;
+    call->on_reply = NULL;
+    if (on_reply)
+        on_reply(call->arg, message_envelope(m, &reply) ? &reply : NULL);
+    message_unref(m);
 }
 
 // The reply is where it should be: nobody may reply again. An operator gets it now.
@@ -57,31 +75,25 @@ static void finish_reply(struct submission *s)
         return;
     if (s->what.sender && call->callee && !seen_has(call->callee->replies_sent, s->dedup_key))
         seen_add(call->callee->replies_sent, s->dedup_key);
-    if (!call->caller && !call->far && call->owed) {
-        call->early = message_new(&s->envelope, s->dedup_key);
+    if (call->caller || call->far) {
+        calls_remove(call);
         return;
     }
-    void (*on_reply)(void *arg, const struct envelope *reply) = call->on_reply;
-    void *arg = call->arg;
-    calls_remove(call);
-    if (on_reply)
-        on_reply(arg, &s->envelope);
+    calls_answer(call, s->message);
+    if (!call->owed)
+        tell_reply(call);
 }
 
 // An operator has its receipt now, and perhaps the reply came before it, or the deadline did.
 static void finish_call(struct submission *s)
 {
     struct call *made = calls_find_handle(&s->router->calls, s->call_handle);
-    struct envelope reply;
-    if (!s->what.on_reply || !s->call_handle || (made && !made->early))
+    if (!s->what.on_reply || !s->call_handle)
         return;
-    struct message *early = made ? message_ref(made->early) : NULL;
-    bool wanted = !made || made->on_reply;
-    if (made)
-        calls_remove(made);
-    if (wanted)
-        s->what.on_reply(s->what.arg, early && message_envelope(early, &reply) ? &reply : NULL);
-    message_unref(early);
+    if (!made)
+        s->what.on_reply(s->what.arg, NULL);
+    else if (made->reply)
+        tell_reply(made);
 }
 
 static void trace_end(const struct submission *s, const struct mediate_decision *d, enum receipt_code told)
@@ -187,6 +199,23 @@ int submission_put(struct submission *s, struct environment *target)
     return 0;
 }
 
+static void on_reply_kept(void *arg, int rc)
+{
+    struct submission *s = arg;
+    s->stored = rc == 0;
+    s->unknown = rc == -EIO;
+    put_is_done(s);
+}
+
+int submission_keep_reply(struct submission *s, struct call *call)
+{
+    if (!s->message && !(s->message = message_new(&s->envelope, s->dedup_key)))
+        return -ENOMEM;
+    int rc = durable_keep_answer(s->router->durable, call, s->message, on_reply_kept, s);
+    s->n_pending += rc == 0;
+    return rc;
+}
+
 static void on_sent(void *arg, enum remote_outcome outcome)
 {
     static const enum receipt_code refusals[] = {
@@ -198,7 +227,7 @@ static void on_sent(void *arg, enum remote_outcome outcome)
     if (outcome == REMOTE_STORED)
         trace_add(&s->router->trace, &s->receipt.id, TRACE_CONFIRMED, 0);
     const struct call *made = calls_find_handle(&s->router->calls, s->call_handle);
-    s->stored = outcome == REMOTE_STORED || (made && made->early); // what was answered has arrived
+    s->stored = outcome == REMOTE_STORED || (made && made->reply); // what was answered has arrived
     s->link_refusal = refusals[outcome];
     // One that is here and was not found has a queue that is not declared yet.
     if (outcome == REMOTE_NOBODY && !s->to.is_service && !s->reply_to &&

@@ -22,8 +22,9 @@ struct submission {
     uint64_t now_ms, now_ns;
     uint64_t dedup_key;
     struct message *message;
-    uint64_t call_handle; // the capability that this message made; 0: none, or it was there before
+    uint64_t call_handle; // the capability that this message made; 0: none, or another's retry
     uint64_t reply_to;    // the capability that this message uses
+    bool call_again;      // an operator's call is there already, and waits or has its reply
     unsigned n_pending;   // puts that are not done, and one for as long as more may come
     unsigned n_recorded;
     bool arrived; // from another host, or from this one through the broker
@@ -77,6 +78,8 @@ void submission_record(struct submission *s, const struct mediate_question *q,
                        const struct mediate_decision *d, enum receipt_code told);
 // Puts the message into a receiver's mailbox. -ENOMEM.
 int submission_put(struct submission *s, struct environment *target);
+// Keeps an operator's reply: it is stored when it is in the journal. What journal_append() says.
+int submission_keep_reply(struct submission *s, struct call *call);
 // Hands the message to the broker. -errno of remote_ops.send().
 int submission_send(struct submission *s, const struct remote_message *m);
 // No more puts will come: ends the submission when all are done.

@@ -78,7 +78,7 @@ void submission_answer(struct submission *s, struct call *call)
     else if (call->caller)
         rc = submission_put(s, call->caller);
     else
-        s->stored = true; // an operator has no mailbox: the callback is the delivery
+        rc = submission_keep_reply(s, call);
     if (rc == -EMSGSIZE)
         submission_refuse(s, RECEIPT_TOO_LARGE, MEDIATE_REASON_LINK);
     else if (rc < 0)

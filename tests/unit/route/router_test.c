@@ -673,6 +673,45 @@ static void a_cancelled_operator_hears_nothing_more(void **state)
     assert_int_equal(n_replies, before);
 }
 
+static void an_operators_call_that_is_sent_again_gets_the_reply(void **state)
+{
+    (void)state;
+    struct envelope e = envelope(1, "acme/db", MESSAGE_CALL);
+    struct router_stats s;
+    submit_operator(&e);
+    router_operator_cancel(f.router, handle); // its client goes away
+    unsigned before = n_replies;
+    submit_operator(&e);
+    assert_int_equal(n_replies, before);
+    assert_int_equal(reply_to(&db, 2, 1, "host/operator"), RECEIPT_ACCEPTED);
+    assert_int_equal(n_replies, before + 1);
+    submit_operator(&e); // it did not get it
+    assert_int_equal(n_replies, before + 2);
+    assert_string_equal(reply_body, "hello");
+    router_get_stats(f.router, &s);
+    assert_int_equal(s.calls_waiting, 0);
+}
+
+static void calls_that_operators_left_make_room_for_others(void **state)
+{
+    (void)state;
+    struct envelope e = envelope(1, "acme/db", MESSAGE_CALL);
+    for (unsigned i = 0; i < 1024; i++) {
+        e.id = numbered_id(100 + i);
+        assert_int_equal(submit_operator(&e), RECEIPT_ACCEPTED);
+        assert_int_equal(receive(&db, NULL, false), 100 + i);
+        if (i == 7)
+            router_operator_cancel(f.router, handle);
+    }
+    e.id = numbered_id(5000);
+    assert_int_equal(submit_operator(&e), RECEIPT_ACCEPTED); // instead of the eighth
+    e.id = numbered_id(5001);
+    assert_int_equal(submit_operator(&e), RECEIPT_RATE_LIMITED);
+    assert_int_equal(reply_to(&db, 2, 107, "host/operator"), RECEIPT_EXPIRED);
+    assert_int_equal(reply_to(&db, 3, 100, "host/operator"), RECEIPT_ACCEPTED);
+    assert_int_equal(submit_operator(&e), RECEIPT_ACCEPTED);
+}
+
 static void an_operator_is_told_the_reason(void **state)
 {
     (void)state;
@@ -791,6 +830,8 @@ int main(void)
         TEST(an_operators_call_without_a_reply_ends_at_its_deadline),
         TEST(an_operators_call_ends_with_the_callee),
         TEST(a_cancelled_operator_hears_nothing_more),
+        TEST(an_operators_call_that_is_sent_again_gets_the_reply),
+        TEST(calls_that_operators_left_make_room_for_others),
         TEST(an_operator_is_told_the_reason),
         TEST(an_operators_message_that_no_agent_could_read_is_invalid),
         TEST(no_environment_can_speak_for_the_operators),
