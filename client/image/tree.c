@@ -406,6 +406,7 @@ static void collect_hidden(const struct tree_node *node, void *arg)
     }
     if (h->n == h->cap) {
         size_t cap = h->cap ? h->cap * 2 : 16;
+        // NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers
         struct tree_node **grown = realloc(h->gone, cap * sizeof *grown);
         if (!grown) {
             h->failed = true;
