@@ -1,45 +1,18 @@
 // Tests of what the split virtqueue does with VIRTIO_F_INDIRECT_DESC and VIRTIO_F_EVENT_IDX
 // (server/vmm/virtio/ring.c), against rings written as a guest writes them.
-#include "testing.h"
+#include "ring_driver.h"
 
 #include <errno.h>
-#include <linux/virtio_ring.h>
 #include <string.h>
 
-#include "virtio/ring.h"
+#define TABLE_GPA 0x8003u // tables may lie anywhere
 
-#define MEMORY_BYTES (32u << 20)
-#define SIZE         8u
-#define DESC_GPA     0x1000u
-#define AVAIL_GPA    0x3000u
-#define USED_GPA     0x5000u
-#define TABLE_GPA    0x8003u // tables may lie anywhere
-#define DATA_GPA     0x10000u
-
-static struct guest_memory memory;
-static struct ring ring;
-static struct ring_chain chain;
 static const struct ring_config config = {.size = SIZE,
                                           .event_idx = true,
                                           .indirect = true,
                                           .desc_gpa = DESC_GPA,
                                           .avail_gpa = AVAIL_GPA,
                                           .used_gpa = USED_GPA};
-
-static struct vring_desc *desc(void)
-{
-    return guest_memory_at(&memory, DESC_GPA, sizeof(struct vring_desc) * SIZE);
-}
-
-static struct vring_avail *avail(void)
-{
-    return guest_memory_at(&memory, AVAIL_GPA, 4096);
-}
-
-static struct vring_used *used(void)
-{
-    return guest_memory_at(&memory, USED_GPA, 4096);
-}
 
 static uint16_t *used_event(void)
 {
@@ -56,40 +29,13 @@ static uint16_t avail_event(void)
 static int setup(void **state)
 {
     (void)state;
-    struct err err;
-    return guest_memory_init(&memory, MEMORY_BYTES, GUEST_MEMORY_SMALL_PAGES, &err) < 0
-               ? -1
-               : ring_enable(&ring, &memory, &config);
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    guest_memory_done(&memory);
-    return 0;
-}
-
-static void set_desc(unsigned i, uint64_t addr, uint32_t len, uint16_t flags, uint16_t next)
-{
-    desc()[i] = (struct vring_desc){.addr = addr, .len = len, .flags = flags, .next = next};
+    return ring_driver_setup(&config);
 }
 
 static void set_entry(unsigned i, uint64_t addr, uint32_t len, uint16_t flags, uint16_t next)
 {
     struct vring_desc d = {.addr = addr, .len = len, .flags = flags, .next = next};
     memcpy(memory.hva + TABLE_GPA + i * sizeof d, &d, sizeof d);
-}
-
-static void make_available(uint16_t head)
-{
-    avail()->ring[avail()->idx % SIZE] = head;
-    avail()->idx++;
-}
-
-static void assert_broken(const char *why)
-{
-    assert_int_equal(ring_pop(&ring, &chain), -EPROTO);
-    assert_string_equal(ring.broken, why);
 }
 
 static void an_indirect_table_is_popped_in_the_order_of_its_links(void **state)
@@ -302,7 +248,7 @@ static void requests_put_together_are_seen_together(void **state)
     assert_int_equal(used()->ring[0].len, 60);
 }
 
-#define RING_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define RING_TEST(name) cmocka_unit_test_setup_teardown(name, setup, ring_driver_teardown)
 
 int main(void)
 {

@@ -1,72 +1,17 @@
 // Tests of the split virtqueue's device side (server/vmm/virtio/ring.c), against rings written as a guest
 // writes them.
-#include "testing.h"
+#include "ring_driver.h"
 
 #include <errno.h>
-#include <linux/virtio_ring.h>
 #include <string.h>
 
-#include "virtio/ring.h"
-
-#define MEMORY_BYTES (32u << 20)
-#define SIZE         8u
-#define DESC_GPA     0x1000u
-#define AVAIL_GPA    0x3000u
-#define USED_GPA     0x5000u
-#define DATA_GPA     0x10000u
-
-static struct guest_memory memory;
-static struct ring ring;
-static struct ring_chain chain;
 static const struct ring_config good = {
     .size = SIZE, .desc_gpa = DESC_GPA, .avail_gpa = AVAIL_GPA, .used_gpa = USED_GPA};
-
-static struct vring_desc *desc(void)
-{
-    return guest_memory_at(&memory, DESC_GPA, sizeof(struct vring_desc) * RING_SIZE_MAX);
-}
-
-static struct vring_avail *avail(void)
-{
-    return guest_memory_at(&memory, AVAIL_GPA, 4096);
-}
-
-static struct vring_used *used(void)
-{
-    return guest_memory_at(&memory, USED_GPA, 4096);
-}
 
 static int setup(void **state)
 {
     (void)state;
-    struct err err;
-    return guest_memory_init(&memory, MEMORY_BYTES, GUEST_MEMORY_SMALL_PAGES, &err) < 0
-               ? -1
-               : ring_enable(&ring, &memory, &good);
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    guest_memory_done(&memory);
-    return 0;
-}
-
-static void set_desc(unsigned i, uint64_t addr, uint32_t len, uint16_t flags, uint16_t next)
-{
-    desc()[i] = (struct vring_desc){.addr = addr, .len = len, .flags = flags, .next = next};
-}
-
-static void make_available(uint16_t head)
-{
-    avail()->ring[avail()->idx % SIZE] = head;
-    avail()->idx++;
-}
-
-static void assert_broken(const char *why)
-{
-    assert_int_equal(ring_pop(&ring, &chain), -EPROTO);
-    assert_string_equal(ring.broken, why);
+    return ring_driver_setup(&good);
 }
 
 static void enable_accepts_powers_of_two_up_to_256(void **state)
@@ -371,7 +316,7 @@ static void slices_honour_offset_limit_and_capacity(void **state)
     assert_int_equal(ring_chain_writable(&chain, 0, 0, out, 4, &bytes), 0);
 }
 
-#define RING_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define RING_TEST(name) cmocka_unit_test_setup_teardown(name, setup, ring_driver_teardown)
 
 int main(void)
 {
