@@ -1,5 +1,6 @@
 // Owns the handlers of environments. Called through routes.c; the rules are in env/objects_environment.c, and
 // what happens then is the manager's, which follows the store.
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -123,6 +124,21 @@ void handle_environments_list(void *arg, struct http_request *req)
     list_reply(api, req, prefix, "environment");
 }
 
+static bool expect_broker(struct api *api, struct http_request *req, const char *tenant, const json_t *body)
+{
+    struct refusal why;
+    const char *mailbox = json_get_string(json_object_get(body, "spec"), "mailbox", "");
+    if (api->deps.remote || strcmp(mailbox, "queue") != 0)
+        return true;
+    refuse(&why, -ENOTCONN, 422, "no-broker",
+           "%s/%s is to have a mailbox of class queue, and envd was started without --broker", tenant,
+           json_get_string(body, "name", ""));
+    refusal_remedy(&why, "Say mailbox host, or nothing; or start envd with --broker");
+    snprintf(why.member, sizeof why.member, "/spec/mailbox");
+    reply_refusal(api, req, &why);
+    return false;
+}
+
 void handle_environment_create(void *arg, struct http_request *req)
 {
     struct api *api = arg;
@@ -132,7 +148,8 @@ void handle_environment_create(void *arg, struct http_request *req)
     json_t *body = request_body(api, req, doc_environment_new_fields, doc_environment_new_n, false);
     if (!body)
         return;
-    if (json_get_boolean(json_object_get(body, "spec"), "run", false) && !request_helper(api, req)) {
+    if (!expect_broker(api, req, tenant, body) ||
+        (json_get_boolean(json_object_get(body, "spec"), "run", false) && !request_helper(api, req))) {
         json_decref(body);
         return;
     }

@@ -43,6 +43,7 @@ static const struct {
     {"monitor-silent", "Look at what the host is busy with; envctl stop --grace 0 ends the environment"},
     {"spawn-refused", "Do what the text says, then start it again; envpriv's log may say more"},
     {"network-failed", "Do what the text says, then start it again; envpriv's log may say more"},
+    {"no-broker", "Start envd with --broker, then start it again; a mailbox of class host needs none"},
     {"image-missing", "Upload the image again"},
     {"image-corrupt", "Upload the image again: envctl image import; and look after the host's disk"},
     {"no-hardware-kvm", "Run cells here, or move it to a host with VMX or SVM (on a virtual machine: with "

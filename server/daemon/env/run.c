@@ -31,6 +31,17 @@ void run_refused(struct env *e)
     env_dispatch(e, ENV_EVENT_REFUSED);
 }
 
+// Its mail was promised to a broker's disks: no other place is taken for it silently.
+static int expect_broker(const struct env *e, struct reason *ret)
+{
+    if (e->spec.mailbox != ENV_MAILBOX_QUEUE || router_has_remote(e->manager->deps.router))
+        return 0;
+    reason_set(ret, "no-broker",
+               "the mailbox of %s/%s is of class queue, and envd was started without --broker", e->tenant,
+               e->name);
+    return -ENOTCONN;
+}
+
 void run_spawn(struct env *e)
 {
     e->vm = doc_new_id();
@@ -50,7 +61,9 @@ void run_spawn(struct env *e)
     e->stands_still = false;
     e->asked_still = ASKED_NOTHING;
     e->agent_heard_ns = 0;
-    int rc = e->spec.kind == ENV_KIND_LINUX ? start_linux(e, &e->outcome_reason)
+    int rc = expect_broker(e, &e->outcome_reason);
+    if (rc == 0)
+        rc = e->spec.kind == ENV_KIND_LINUX ? start_linux(e, &e->outcome_reason)
                                             : spawn_request(e, &e->outcome_reason);
     if (rc < 0)
         run_refused(e);

@@ -8,13 +8,12 @@
 bool submission_leaves(const struct submission *s)
 {
     const struct router *r = s->router;
-    if (!r->remote || s->arrived || strcmp(s->to.tenant, NAME_HOST) == 0 ||
-        strcmp(s->to.tenant, NAME_CLIENTS) == 0)
+    if (s->arrived || strcmp(s->to.tenant, NAME_HOST) == 0 || strcmp(s->to.tenant, NAME_CLIENTS) == 0)
         return false;
     if (s->to.is_service)
-        return true; // its servers share one queue, wherever they are
+        return r->remote != NULL; // its servers share one queue, wherever they are
     const struct environment *target = directory_find(&r->directory, s->to.tenant, s->to.name);
-    return !target || target->queue;
+    return target ? target->queue : r->remote != NULL;
 }
 
 static void refuse_unsent(struct submission *s, int rc)
@@ -55,7 +54,7 @@ void submission_route_out(struct submission *s)
     }
     submission_record(s, &q, &d, RECEIPT_ACCEPTED);
     const struct remote_message m = message_of(s);
-    int rc = submission_send(s, &m);
+    int rc = s->router->remote ? submission_send(s, &m) : -ENOTCONN;
     if (rc < 0)
         refuse_unsent(s, rc);
     else

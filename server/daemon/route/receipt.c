@@ -57,9 +57,11 @@ void router_fill_receipt(const struct router *r, bool for_operator, const struct
         snprintf(receipt->detail, sizeof receipt->detail, "an operator can explain message %s", id);
         return;
     }
-    if (d->reason == MEDIATE_REASON_LINK && r->remote) {
-        char link[ROUTER_DETAIL_CAP / 2];
-        r->remote->describe_link(r->remote_arg, link, sizeof link);
+    if (d->reason == MEDIATE_REASON_LINK) {
+        char link[ROUTER_DETAIL_CAP / 2] =
+            "its mailbox is of class queue, and envd was started without --broker";
+        if (r->remote)
+            r->remote->describe_link(r->remote_arg, link, sizeof link);
         snprintf(receipt->detail, sizeof receipt->detail, "%s: %s", mediate_reason_text(d->reason), link);
         return;
     }

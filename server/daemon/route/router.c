@@ -210,10 +210,12 @@ int router_environment_mailbox(struct router *r, const char *tenant, const char 
     struct environment *e = directory_find(&r->directory, tenant, name);
     if (!e)
         return -ENOENT;
-    if (!r->remote || e->announced)
+    if (e->announced)
+        return 0;
+    e->queue = mailbox == ROUTER_MAILBOX_QUEUE || (r->remote && mailbox == ROUTER_MAILBOX_DEFAULT);
+    if (!r->remote)
         return 0;
     e->announced = true;
-    e->queue = mailbox != ROUTER_MAILBOX_HOST;
     r->remote->environment_added(r->remote_arg, e->tenant, e->name, e->queue);
     if (e->endpoint)
         router_tell_running(r, e, true);
@@ -245,6 +247,11 @@ uint64_t router_depth(const struct router *r, const char *tenant, const char *na
 {
     const struct environment *e = directory_find(&r->directory, tenant, name);
     return e ? depth_of(e) : 0;
+}
+
+bool router_has_remote(const struct router *r)
+{
+    return r->remote != NULL;
 }
 
 bool router_mailbox_is_queue(const struct router *r, const char *tenant, const char *name)

@@ -78,10 +78,11 @@ int router_environment_added(struct router *r, const char *tenant, const char *n
 
 // How messages reach its mailbox: directly when they come from this host, or through a queue of its own at
 // the broker, whoever sends them. Only now other hosts learn of it. Once, after router_environment_added():
-// it does not change. QUEUE without a broker is HOST. -ENOENT.
+// it does not change. QUEUE without a broker: nothing is accepted for it. -ENOENT.
 enum router_mailbox { ROUTER_MAILBOX_DEFAULT, ROUTER_MAILBOX_HOST, ROUTER_MAILBOX_QUEUE };
 int router_environment_mailbox(struct router *r, const char *tenant, const char *name,
                                enum router_mailbox mailbox);
+bool router_has_remote(const struct router *r); // there is a broker
 
 // It was deleted: its mailbox and services go, its endpoint is told, calls that wait for it expire. -ENOENT.
 int router_environment_removed(struct router *r, const char *tenant, const char *name);
