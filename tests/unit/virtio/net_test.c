@@ -207,6 +207,36 @@ static void a_frame_for_the_guest_gets_a_plain_header(void **state)
     assert_guest_has(gpa, len, 9, 60);
 }
 
+static void what_the_host_answers_comes_in_one_interrupt_with_the_completions(void **state)
+{
+    (void)state;
+    uint16_t head;
+    uint32_t len;
+    uint64_t gpa = driver_alloc(&driver, 2048);
+    driver_push_in(&driver, RX, gpa, 2048);
+    push_frame(1, 60);
+    tap_sends(2, 60);
+    const unsigned raised = driver.raised;
+    virtio_device_process(driver.dev, TX);
+    assert_int_equal(driver.raised, raised + 1);
+    assert_tap_gets(1, 60);
+    assert_true(driver_used(&driver, TX, &head, &len));
+    assert_true(driver_used(&driver, RX, &head, &len));
+    assert_guest_has(gpa, len, 2, 60);
+}
+
+static void a_transmit_request_that_breaks_the_device_leaves_the_tap_unread(void **state)
+{
+    (void)state;
+    uint8_t got[NET_HEADER_BYTES + 60];
+    driver_push_in(&driver, RX, driver_alloc(&driver, 2048), 2048);
+    driver_push_in(&driver, TX, driver_alloc(&driver, 64), 64);
+    tap_sends(1, 60);
+    virtio_device_process(driver.dev, TX);
+    assert_non_null(driver.broken);
+    assert_int_equal(recv(tap[0], got, sizeof got, 0), sizeof got);
+}
+
 static void a_frame_too_long_for_the_buffer_or_for_ethernet_is_dropped_and_the_buffer_kept(void **state)
 {
     (void)state;
@@ -369,6 +399,8 @@ int main(void)
         NET_TEST(frames_that_are_none_or_want_offloads_are_dropped_and_completed),
         NET_TEST(requests_that_make_no_sense_break_the_device),
         NET_TEST(a_frame_for_the_guest_gets_a_plain_header),
+        NET_TEST(what_the_host_answers_comes_in_one_interrupt_with_the_completions),
+        NET_TEST(a_transmit_request_that_breaks_the_device_leaves_the_tap_unread),
         NET_TEST(a_frame_too_long_for_the_buffer_or_for_ethernet_is_dropped_and_the_buffer_kept),
         NET_TEST(frames_wait_in_the_tap_until_there_are_buffers),
         NET_TEST(a_full_tap_holds_the_guests_frames_back_and_loses_none),
