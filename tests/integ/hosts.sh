@@ -92,7 +92,11 @@ stop_hosts() {
 
 metric() { curl -s --unix-socket "$run/envd.sock" http://envd/metrics | sed -n "s/^$1 //p"; }
 linked() { [ "$(metric 'envd_broker_state{envd_broker_state="ready"}')" = 1 ] && [ "$(metric envd_broker_wanted_missing)" = 0 ]; }
+# What failed may be the broker's to explain: its queues are among the logs then.
 story_end() {
+    if [ "${rc:-0}" != 0 ] && [ "$rc" != 77 ] && [ -d "$mq" ]; then
+        timeout 30 "$source_dir/deploy/broker" ctl "$mq" list_queues name messages online >"$work/queues.log" 2>&1
+    fi
     if [ -d "$mq" ]; then broker stop "$mq" >>"$work/broker.log" 2>&1; fi
     # shellcheck disable=SC2206 # pids, or nothing
     helpers+=(${envd_of[*]} ${envpriv_of[*]})

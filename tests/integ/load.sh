@@ -22,7 +22,7 @@ create_receiver() {
 start_loads() {
     local i
     for ((i = 0; i < $1; i++)); do
-        "$bin/crash_load" "$run/envd.sock" "s$i" 3600 "${receivers[@]}" >"$work/accepted.$i" 2>>"$work/load.txt" &
+        "$bin/crash_load" "$run/envd.sock" "s$i" 3600 "${receivers[@]}" >"$work/accepted.$i" 2>>"$work/load.log" &
         loads+=($!)
         helpers+=($!)
     done
@@ -45,7 +45,7 @@ end_loads() {
     local pid
     kill -TERM "${loads[@]}"
     for pid in "${loads[@]}"; do
-        wait "$pid" || fail "the load ended badly: $(tail -n 3 "$work/load.txt")"
+        wait "$pid" || fail "the load ended badly: $(tail -n 3 "$work/load.log")"
     done
     cat "$work"/accepted.[0-9]* >"$work/accepted"
     ok "$(wc -l <"$work/accepted") messages were accepted"
