@@ -76,7 +76,7 @@ _envctl_argument() {
         ;;
     dead-letter)
         case $3 in
-        dead-letter) words='list replay' ;;
+        dead-letter) words='list show replay purge' ;;
         */*) ;; # a message's id
         *) words=$(_envctl_environments) ;;
         esac

@@ -50,8 +50,10 @@ const struct verb verbs[] = {
     {"mailbox",
      "mailbox show TENANT/NAME | mailbox peek TENANT/NAME [--dead] | mailbox purge TENANT/NAME [--dead]",
      "look at what waits for an environment, or throw it away", verb_mailbox},
-    {"dead-letter", "dead-letter list [TENANT/NAME] | dead-letter replay TENANT/NAME [MESSAGE-ID]",
-     "list what an environment would not take, or queue it again", verb_dead_letter},
+    {"dead-letter",
+     "dead-letter list TENANT/NAME | dead-letter replay TENANT/NAME [MESSAGE-ID] |"
+     "\n       dead-letter list --broker | dead-letter show|replay|purge --broker [LETTER]",
+     "list what an environment or a host would not take, queue it again, or throw it away", verb_dead_letter},
     {"policy", "policy show | policy set FILE", "show or replace the policy", verb_policy},
     {"explain", "explain FROM TO SUBJECT [--kind send|call|event] | explain MESSAGE-ID",
      "say what the policy decides, and why", verb_explain},

@@ -19,9 +19,10 @@ static const struct format_column dead_columns[] = {
 };
 
 static const struct format_column refused_columns[] = {
-    {"ID", "id"},     {"USER", "user"},          {"FROM", "from"},
-    {"TO", "to"},     {"SUBJECT", "subject"},    {"SIZE", "size"},
-    {"HOST", "host"}, {"REASON", "reason.code"}, {"TEXT", "reason.text"},
+    {"LETTER", "letter"},    {"ID", "id"},     {"USER", "user"},
+    {"FROM", "from"},        {"TO", "to"},     {"SUBJECT", "subject"},
+    {"SIZE", "size"},        {"HOST", "host"}, {"REASON", "reason.code"},
+    {"TEXT", "reason.text"},
 };
 
 static int show(struct cli *cli, const char *address)
@@ -45,17 +46,8 @@ static int list(struct cli *cli, const char *address, bool dead)
 // What hosts refused of the broker's deliveries.
 static int list_refused(struct cli *cli)
 {
-    struct api_reply reply;
-    int rc = api_call(cli, "GET", "/v1/broker/dead", NULL, NULL, &reply);
-    if (rc != 0)
-        return rc;
-    const json_t *items = json_object_get(reply.body, "items");
-    if (cli->json)
-        format_json(items);
-    else
-        format_table(items, refused_columns, sizeof refused_columns / sizeof refused_columns[0]);
-    api_reply_done(&reply);
-    return 0;
+    return pages_show(cli, "/v1/broker/dead?limit=900", refused_columns,
+                      sizeof refused_columns / sizeof refused_columns[0]);
 }
 
 // A request that answers with a number of messages; done: "thrown away".
@@ -105,12 +97,123 @@ static int replay(struct cli *cli, const char *address, const char *id)
     return change(cli, "POST", address, suffix, "dead letters queued again");
 }
 
-int verb_dead_letter(struct cli *cli, int argc, char **argv)
+// --- the broker's ---
+
+static bool letter_is_path(const char *letter)
 {
-    int n, rest;
-    int rc = cli_options(cli, NULL, 0, argc, argv, &n, &rest);
+    return letter[0] && strlen(letter) < 64 && letter[strspn(letter, "0123456789abcdefABCDEF-")] == '\0';
+}
+
+static int letter_path(struct cli *cli, const char *letter, const char *suffix, char out[API_PATH_CAP])
+{
+    if (letter && !letter_is_path(letter))
+        return cli_fail(cli, CLI_USAGE, "%s is no letter's name and no message id", letter);
+    snprintf(out, API_PATH_CAP, "/v1/broker/dead%s%s%s", letter ? "/" : "", letter ? letter : "", suffix);
+    return 0;
+}
+
+static int show_refused(struct cli *cli, const char *letter)
+{
+    char path[API_PATH_CAP];
+    struct api_reply reply;
+    int rc = letter_path(cli, letter, "", path);
+    if (rc == 0)
+        rc = api_call(cli, "GET", path, NULL, NULL, &reply);
     if (rc != 0)
         return rc;
+    if (cli->json)
+        format_json(reply.body);
+    else
+        format_object(reply.body);
+    api_reply_done(&reply);
+    return 0;
+}
+
+// What several requests did.
+struct changed {
+    json_int_t messages, kept;
+    json_t *reason; // of the last that was kept, or NULL
+};
+
+static int change_some(struct cli *cli, const char *method, const char *path, struct changed *ret,
+                       char cursor[24])
+{
+    char with_cursor[API_PATH_CAP + 48];
+    struct api_reply reply;
+    snprintf(with_cursor, sizeof with_cursor, "%s%s%s", path, cursor[0] ? "?cursor=" : "", cursor);
+    int rc = api_call(cli, method, with_cursor, NULL, NULL, &reply);
+    if (rc != 0)
+        return rc;
+    const char *next = json_string_value(json_object_get(reply.body, "cursor"));
+    snprintf(cursor, 24, "%s", next ? next : "");
+    ret->messages += json_integer_value(json_object_get(reply.body, "messages"));
+    ret->kept += json_integer_value(json_object_get(reply.body, "kept"));
+    if (json_object_get(reply.body, "reason")) {
+        json_decref(ret->reason);
+        ret->reason = json_incref(json_object_get(reply.body, "reason"));
+    }
+    api_reply_done(&reply);
+    return 0;
+}
+
+static void print_changed(struct cli *cli, const struct changed *c, const char *done)
+{
+    char code[64], text[256];
+    if (cli->json) {
+        json_t *out = json_pack("{s:I, s:I}", "messages", c->messages, "kept", c->kept);
+        format_json(out);
+        json_decref(out);
+        return;
+    }
+    fprintf(stderr, "broker: %lld dead letters %s\n", (long long)c->messages, done);
+    if (c->reason)
+        fprintf(stderr, "  %lld kept, the last: %s: %s\n", (long long)c->kept,
+                format_member(c->reason, "code", code, sizeof code),
+                format_member(c->reason, "text", text, sizeof text));
+}
+
+// letter NULL: all, as many requests as it takes.
+static int change_refused(struct cli *cli, const char *method, const char *letter, const char *suffix,
+                          const char *done)
+{
+    char path[API_PATH_CAP], cursor[24] = "";
+    struct changed c = {0};
+    int rc = letter_path(cli, letter, suffix, path);
+    if (rc != 0)
+        return rc;
+    do {
+        rc = change_some(cli, method, path, &c, cursor);
+    } while (rc == 0 && cursor[0]);
+    if (rc == 0)
+        print_changed(cli, &c, done);
+    json_decref(c.reason);
+    return rc;
+}
+
+static int at_broker(struct cli *cli, int n, char **argv)
+{
+    const char *letter = n == 2 ? argv[1] : NULL;
+    if (n == 1 && strcmp(argv[0], "list") == 0)
+        return list_refused(cli);
+    if (letter && strcmp(argv[0], "show") == 0)
+        return show_refused(cli, letter);
+    if ((n == 1 || n == 2) && strcmp(argv[0], "replay") == 0)
+        return change_refused(cli, "POST", letter, "/replay", "replayed");
+    if ((n == 1 || n == 2) && strcmp(argv[0], "purge") == 0)
+        return change_refused(cli, "DELETE", letter, "", "thrown away");
+    return cli_usage(cli);
+}
+
+int verb_dead_letter(struct cli *cli, int argc, char **argv)
+{
+    bool broker = false;
+    const struct cli_option options[] = {{"broker", 0, CLI_FLAG, &broker}};
+    int n, rest;
+    int rc = cli_options(cli, options, 1, argc, argv, &n, &rest);
+    if (rc != 0)
+        return rc;
+    if (broker)
+        return at_broker(cli, n, argv);
     if (n == 1 && strcmp(argv[0], "list") == 0)
         return list_refused(cli);
     if (n == 2 && strcmp(argv[0], "list") == 0)

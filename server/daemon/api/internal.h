@@ -29,8 +29,10 @@ struct api {
     struct api_session *sessions;
     struct idempotency *idempotency;
     struct {
-        uint64_t request;
         json_t *items; // NULL: nobody looks
+        int what;      // enum remote_dead_what
+        bool whole;
+        uint64_t position;
     } broker_dead;
     uint64_t replies[API_STATUS_MAX]; // by status
 };
@@ -133,7 +135,7 @@ void list_reply(struct api *api, struct http_request *req, const char *prefix, c
 // --- one file per noun: handlers for routes.c, and what they keep ---
 
 http_handler handle_live, handle_ready, handle_server, handle_openapi, handle_metrics, handle_broker,
-    handle_broker_dead;
+    handle_broker_dead, handle_broker_dead_show, handle_broker_dead_purge, handle_broker_dead_replay;
 http_handler handle_tenants_list, handle_tenant_create, handle_tenant_get, handle_tenant_change,
     handle_tenant_delete;
 http_handler handle_environments_all, handle_environments_list, handle_environment_create,

@@ -14,6 +14,11 @@ static const struct http_route routes[] = {
     {"GET", "/v1/openapi.yaml", HTTP_BODY_NONE, 0, handle_openapi},
     {"GET", "/v1/broker", HTTP_BODY_NONE, 0, handle_broker},
     {"GET", "/v1/broker/dead", HTTP_BODY_NONE, 0, handle_broker_dead},
+    {"DELETE", "/v1/broker/dead", HTTP_BODY_NONE, 0, handle_broker_dead_purge},
+    {"POST", "/v1/broker/dead/replay", HTTP_BODY_COLLECT, SMALL, handle_broker_dead_replay},
+    {"GET", "/v1/broker/dead/{letter}", HTTP_BODY_NONE, 0, handle_broker_dead_show},
+    {"DELETE", "/v1/broker/dead/{letter}", HTTP_BODY_NONE, 0, handle_broker_dead_purge},
+    {"POST", "/v1/broker/dead/{letter}/replay", HTTP_BODY_COLLECT, SMALL, handle_broker_dead_replay},
 
     {"GET", "/v1/tenants", HTTP_BODY_NONE, 0, handle_tenants_list},
     {"POST", "/v1/tenants", HTTP_BODY_COLLECT, SMALL, handle_tenant_create},

@@ -99,7 +99,7 @@ int broker_unwant_consumer(struct broker *b, uint64_t consumer);
 // Settles a delivery. Handles of a lost connection, and unknown ones, are ignored: that message comes again.
 void broker_settle(struct broker *b, uint64_t handle, enum broker_settlement how);
 
-#define BROKER_GET_MAX 1024
+#define BROKER_GET_MAX 16384
 // Takes up to n (at most BROKER_GET_MAX) messages from the front of a queue, for listing and replaying: cb
 // for each, then once with d NULL, why NULL or the reason why it ended early. Settle each after the last:
 // REQUEUE to have only looked. -EBUSY: another one is under way; -EINVAL; -ENOMEM; cb is not called then.

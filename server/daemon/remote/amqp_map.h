@@ -6,6 +6,9 @@
 //   1970), env-image, env-label-KEY, env-h-NAME (the sender's own headers), env-host, env-epoch. The body is
 //   the body.
 //
+// A dead letter that a host replays has env-replayed-by, that host, which vouches for its sender, and
+// env-replayed-exchange, that it came by at first; env-host and env-epoch are as they were.
+//
 // A host is believed, and known by its user-id, which the broker validates, on an exchange to which only
 // hosts may write. An outside client is known by its exchange, client.NAME, to which only it may write:
 // whatever else it says about itself must agree. It needs no env-* headers: the routing key is the receiver,
@@ -61,6 +64,7 @@ struct amqp_incoming {
     struct envelope envelope; // its id is zero when an outside client gave none
     struct address from, to;
     bool outside;
+    bool replayed;       // from the dead letters, by the host that published it
     char host[NAME_CAP]; // of the sender; "" when outside
     uint64_t epoch;      // of that host
     const char *image;   // or NULL

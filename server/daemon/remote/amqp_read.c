@@ -122,30 +122,52 @@ static bool read_host(struct reader *r)
            complain(r, AMQP_SENDER, "env-host is not the host of its user-id");
 }
 
-static bool read_client(struct reader *r)
+static bool read_client(struct reader *r, struct broker_text exchange, struct broker_text user)
 {
-    const struct broker_properties *p = &r->d->properties;
-    struct broker_text name = text_after(r->d->exchange, AMQP_USER_CLIENT);
+    struct broker_text name = text_after(exchange, AMQP_USER_CLIENT);
     struct address *from = &r->in->from;
     if (!name_valid(name.data, name.len) || !text_copy(name, from->name, sizeof from->name))
         return complain(r, AMQP_SENDER, "its exchange names no client");
     memcpy(from->tenant, NAME_CLIENTS, sizeof NAME_CLIENTS);
     address_format(from, r->in->from_text);
     r->in->outside = true;
-    if (p->user_id.len > 0 && (p->user_id.len != r->d->exchange.len ||
-                               memcmp(p->user_id.data, r->d->exchange.data, p->user_id.len) != 0))
+    if (user.len > 0 && (user.len != exchange.len || memcmp(user.data, exchange.data, user.len) != 0))
         return complain(r, AMQP_SENDER, "its user-id is not that of its exchange");
     const struct broker_header *said = find_header(r, "env-from");
     return !said || text_is(said->value, r->in->from_text) ||
            complain(r, AMQP_SENDER, "env-from is not who it is");
 }
 
+// Its user-id is that of the host that replays it; who sent it is what that host says.
+static bool read_replayed(struct reader *r, struct broker_text by)
+{
+    struct broker_text user = r->d->properties.user_id, none = {NULL, 0};
+    const struct broker_header *origin = find_header(r, "env-replayed-exchange");
+    const struct broker_header *host = find_header(r, "env-host");
+    r->in->replayed = true;
+    if (!text_begins(user, AMQP_USER_HOST) || !name_valid(by.data, by.len) ||
+        user.len != strlen(AMQP_USER_HOST) + by.len ||
+        memcmp(user.data + strlen(AMQP_USER_HOST), by.data, by.len) != 0)
+        return complain(r, AMQP_SENDER, "its user-id is not that of who replays it");
+    if (!origin)
+        return complain(r, AMQP_MISSING, "env-replayed-exchange is missing");
+    if (text_begins(origin->value, AMQP_USER_CLIENT))
+        return read_client(r, origin->value, none);
+    return (host && name_valid(host->value.data, host->value.len) &&
+            text_copy(host->value, r->in->host, sizeof r->in->host)) ||
+           complain(r, AMQP_SENDER, "env-host names no host");
+}
+
 static bool read_sender(struct reader *r)
 {
-    if (text_is(r->d->exchange, AMQP_EXCHANGE) || text_is(r->d->exchange, AMQP_EXCHANGE_EVENT))
+    const struct broker_header *by = find_header(r, "env-replayed-by");
+    bool from_host = text_is(r->d->exchange, AMQP_EXCHANGE) || text_is(r->d->exchange, AMQP_EXCHANGE_EVENT);
+    if (from_host && by)
+        return read_replayed(r, by->value);
+    if (from_host)
         return read_host(r);
     if (text_begins(r->d->exchange, AMQP_USER_CLIENT))
-        return read_client(r);
+        return read_client(r, r->d->exchange, r->d->properties.user_id);
     return complain(r, AMQP_SENDER, "it came by an exchange that proves no sender");
 }
 
@@ -397,7 +419,7 @@ enum amqp_fault amqp_read(const struct broker_delivery *d, uint64_t realtime_ms,
     struct reader r = {.d = d, .in = ret, .realtime_ms = realtime_ms};
     ret->envelope = (struct envelope){0};
     ret->from = ret->to = (struct address){0};
-    ret->outside = false;
+    ret->outside = ret->replayed = false;
     ret->image = NULL;
     ret->epoch = ret->n_labels = ret->used = 0;
     ret->host[0] = ret->reply_to[0] = ret->correlation[0] = ret->from_text[0] = ret->to_text[0] = '\0';

@@ -185,7 +185,7 @@ static void hand_over(struct remote *r, struct intake *in, const struct broker_d
                                      .labels = m->labels,
                                      .n_labels = m->n_labels,
                                      .image = m->image,
-                                     .own = !m->outside && strcmp(m->host, r->host) == 0,
+                                     .own = !m->outside && !m->replayed && strcmp(m->host, r->host) == 0,
                                      .host = m->outside ? NULL : m->host,
                                      .reply_to = m->outside ? m->reply_to : NULL,
                                      .correlation = m->outside ? m->correlation : NULL};
@@ -227,7 +227,7 @@ void incoming_delivery(void *arg, const struct broker_delivery *d)
     enum amqp_fault fault = amqp_read(d, io_realtime_ms(), &r->incoming, &what);
     if (fault != AMQP_GOOD)
         refuse_unread(r, d, fault, what);
-    else if (!r->incoming.outside &&
+    else if (!r->incoming.outside && !r->incoming.replayed &&
              !intake_epoch_holds(in, r->incoming.host, r->incoming.epoch, d->redelivered))
         refuse_stale(r, d);
     else

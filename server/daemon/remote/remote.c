@@ -108,8 +108,11 @@ void remote_stop(struct remote *r)
     if (!r || !r->broker)
         return;
     remote_trace_done(r);
+    r->dead_stopped = true;
     broker_free(r->broker); // outcomes come from within
     r->broker = NULL;
+    free(r->dead);
+    r->dead = NULL;
     intake_forget_held(r);
 }
 

@@ -47,18 +47,3 @@ void remote_get_stats(const struct remote *r, struct remote_stats *ret);
 // broker_count(); no call back after remote_stop().
 int remote_queue_count(struct remote *r, const char *tenant, const char *name, broker_count_cb *cb, void *arg,
                        uint64_t tag);
-
-// A delivery that a host refused, as it lies among the broker's dead letters. Texts are whatever somebody
-// sent, valid during the callback; code, why, host and user are empty when the broker itself put it there.
-struct remote_dead {
-    struct broker_text id, from, to, subject;
-    struct broker_text code, why, host; // of the refusal
-    struct broker_text user;            // the broker's name of who published it
-    size_t body_bytes;
-};
-#define REMOTE_DEAD_MAX 200
-// Looks at the first n dead letters, at most REMOTE_DEAD_MAX; they stay. cb for each, later, then once with d
-// NULL, why "" or NULL, or why it ended early; not after remote_stop(). -EBUSY: somebody is looking;
-// -ENOTCONN: stopped; -ENOMEM.
-typedef void remote_dead_cb(void *arg, const struct remote_dead *d, const char *why);
-int remote_dead_list(struct remote *r, uint32_t n, remote_dead_cb *cb, void *arg);

@@ -46,6 +46,7 @@ struct peer {
 };
 
 struct trace_round;
+struct dead_walk;
 
 struct remote {
     struct event_base *base;
@@ -67,12 +68,8 @@ struct remote {
     LIST_HEAD(, trace_round) traces;  // questions to the other hosts, until they are answered
     uint64_t started_ms, answered_ms; // and how many questions of others were answered since then
     uint32_t n_answered;
-    struct { // a look at the broker's dead letters, dead.c
-        remote_dead_cb *cb;
-        void *arg;
-        size_t n;
-        uint64_t handles[REMOTE_DEAD_MAX];
-    } dead;
+    struct dead_walk *dead; // among the broker's dead letters; NULL: nobody looks
+    bool dead_stopped;      // its last outcomes come while the link ends
     struct remote_stats stats;
     uint64_t said_ms;              // when the log last heard of a refusal
     struct amqp_outgoing outgoing; // too large for the stack
@@ -122,6 +119,11 @@ int remote_trace_init(struct remote *r);
 void remote_trace_done(struct remote *r); // nobody is told
 bool remote_trace_is(const struct remote *r, const struct broker_delivery *d);
 void remote_trace_heard(struct remote *r, const struct broker_delivery *d);
+
+// dead_replay.c: publishes a dead letter again. -EINVAL: it is not to be, with a code and a constant
+// sentence; done is not called then.
+int remote_dead_publish(struct remote *r, const struct broker_delivery *letter, broker_done_cb *done,
+                        void *arg, const char **ret_code, const char **ret_text);
 
 // incoming.c
 void incoming_delivery(void *arg, const struct broker_delivery *d); // broker_cb.on_delivery

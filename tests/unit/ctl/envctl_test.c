@@ -208,6 +208,17 @@ static void on_broker_dead(void *arg, struct http_request *req)
         "\"size\":3,\"host\":\"h1\",\"reason\":{\"code\":\"denied\",\"text\":\"no rule allows it\"}}]}");
 }
 
+static void on_broker_dead_change(void *arg, struct http_request *req)
+{
+    note(arg, req);
+    const char *cursor = http_request_query(req, "cursor");
+    reply_text(req, 200,
+               cursor
+                   ? "{\"kind\":\"replayed\",\"messages\":2,\"kept\":0}"
+                   : "{\"kind\":\"replayed\",\"messages\":5,\"kept\":1,\"cursor\":\"1\",\"reason\":{\"code\":"
+                     "\"expired\",\"text\":\"its time is over\"}}");
+}
+
 static void on_trace(void *arg, struct http_request *req)
 {
     note(arg, req);
@@ -245,6 +256,10 @@ static const struct http_route ROUTES[] = {
     {"PUT", "/v1/images/{image}", HTTP_BODY_COLLECT, 1 << 20, on_put_image},
     {"POST", "/v1/messages", HTTP_BODY_COLLECT, 65536, on_message},
     {"GET", "/v1/broker/dead", HTTP_BODY_NONE, 0, on_broker_dead},
+    {"DELETE", "/v1/broker/dead", HTTP_BODY_NONE, 0, on_broker_dead_change},
+    {"POST", "/v1/broker/dead/replay", HTTP_BODY_COLLECT, 65536, on_broker_dead_change},
+    {"DELETE", "/v1/broker/dead/{letter}", HTTP_BODY_NONE, 0, on_mailbox_change},
+    {"POST", "/v1/broker/dead/{letter}/replay", HTTP_BODY_COLLECT, 65536, on_mailbox_change},
     {"GET", "/v1/messages/{id}/trace", HTTP_BODY_NONE, 0, on_trace},
     {"GET", "/v1/policies/main", HTTP_BODY_NONE, 0, on_policy},
     {"PUT", "/v1/policies/main", HTTP_BODY_COLLECT, 65536, on_policy},
@@ -689,8 +704,9 @@ static void without_an_environment_the_brokers_dead_letters_are_listed(void **st
     struct world *w = *state;
     assert_int_equal(run(w, "dead-letter", "list"), 0);
     assert_string_equal(
-        w->out, "ID  USER        FROM      TO       SUBJECT  SIZE  HOST  REASON  TEXT\n"
-                "x   client.app  acme/web  acme.db  -        3     h1    denied  no rule allows it\n");
+        w->out,
+        "LETTER  ID  USER        FROM      TO       SUBJECT  SIZE  HOST  REASON  TEXT\n"
+        "-       x   client.app  acme/web  acme.db  -        3     h1    denied  no rule allows it\n");
 }
 
 static void purging_says_what_and_how_many(void **state)
@@ -711,6 +727,20 @@ static void one_dead_letter_is_replayed_or_all(void **state)
     assert_has(requests_of(w), "POST /v1/tenants/acme/environments/db/mailbox/dead/replay");
     assert_int_equal(run(w, "dead-letter", "replay", "acme/db", "01a1fd98-3a32-7f52-8dfa-96b3de557c65"), 0);
     assert_has(requests_of(w), "/mailbox/dead/01a1fd98-3a32-7f52-8dfa-96b3de557c65/replay");
+}
+
+static void the_brokers_dead_letters_are_replayed_until_none_is_left(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(run(w, "dead-letter", "replay", "--broker"), 0);
+    assert_string_equal(w->err,
+                        "broker: 7 dead letters replayed\n  1 kept, the last: expired: its time is over\n");
+    assert_int_equal(run(w, "dead-letter", "purge", "--broker"), 0);
+    assert_has(requests_of(w), "DELETE /v1/broker/dead");
+    assert_int_equal(run(w, "dead-letter", "replay", "--broker", "0a1b2c3d4e5f6071"), 0);
+    assert_has(requests_of(w), "POST /v1/broker/dead/0a1b2c3d4e5f6071/replay");
+    assert_int_equal(run(w, "dead-letter", "purge", "--broker", "../x"), 2);
+    assert_int_equal(run(w, "dead-letter", "show", "--broker"), 2);
 }
 
 static void a_trace_shows_when_and_after_how_long(void **state)
@@ -781,6 +811,7 @@ int main(void)
         T(without_an_environment_the_brokers_dead_letters_are_listed),
         T(purging_says_what_and_how_many),
         T(one_dead_letter_is_replayed_or_all),
+        T(the_brokers_dead_letters_are_replayed_until_none_is_left),
         T(a_trace_shows_when_and_after_how_long),
         T(a_trace_says_who_is_missing_and_whose_clock_is_wrong),
         T(a_wrong_mailbox_command_changes_nothing),
