@@ -91,10 +91,8 @@ static int print_reply(struct cli *cli, const json_t *reply)
 
 static int receipt_exit(const char *name)
 {
-    for (int code = 0; code < RECEIPT_CODE_COUNT; code++)
-        if (strcmp(receipt_code_name((enum receipt_code)code), name) == 0)
-            return receipt_exit_code((enum receipt_code)code);
-    return CLI_ERROR;
+    enum receipt_code code;
+    return receipt_code_parse(name, strlen(name), &code) ? receipt_exit_code(code) : CLI_ERROR;
 }
 
 static int show_receipt(struct cli *cli, const char *to, bool is_call, const json_t *receipt)

@@ -87,6 +87,19 @@ size_t envelope_size(const struct envelope *e)
     return w.pos;
 }
 
+enum receipt_code envelope_refusal(const struct envelope *e)
+{
+    enum receipt_code code;
+    for (size_t i = 0; e->kind == MESSAGE_REPLY && i < e->n_headers; i++) {
+        struct wire_view value = e->headers[i].value;
+        if (!wire_view_equals(e->headers[i].name, ENVELOPE_REFUSED))
+            continue;
+        bool known = receipt_code_parse((const char *)value.data, value.len, &code);
+        return known && code != RECEIPT_ACCEPTED ? code : RECEIPT_UNKNOWN_OUTCOME;
+    }
+    return RECEIPT_ACCEPTED;
+}
+
 static const char *const kind_names[MESSAGE_KIND_COUNT] = {
     [MESSAGE_SEND] = "send",
     [MESSAGE_CALL] = "call",

@@ -1,6 +1,8 @@
 // The words and exit codes of receipts (receipt.h): one table.
 #include "proto/receipt.h"
 
+#include <string.h>
+
 struct receipt_text {
     const char *name;
     const char *hint;
@@ -29,6 +31,17 @@ static const struct receipt_text texts[RECEIPT_CODE_COUNT] = {
 const char *receipt_code_name(enum receipt_code code)
 {
     return (unsigned)code < RECEIPT_CODE_COUNT ? texts[code].name : "unknown-code";
+}
+
+bool receipt_code_parse(const char *name, size_t len, enum receipt_code *ret)
+{
+    for (unsigned i = 0; i < RECEIPT_CODE_COUNT; i++) {
+        if (strlen(texts[i].name) != len || memcmp(texts[i].name, name, len) != 0)
+            continue;
+        *ret = (enum receipt_code)i;
+        return true;
+    }
+    return false;
 }
 
 const char *receipt_code_hint(enum receipt_code code)

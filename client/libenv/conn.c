@@ -104,17 +104,24 @@ static bool is_pending(struct env *env, const struct agent_frame *f)
     return env->pending.tag != 0 && env->pending.tag == f->tag;
 }
 
-// RECEIPT and RESULT. Answers that nobody waits for any more are ignored.
+static void note_refusal(struct env *env, enum receipt_code code, struct wire_view detail)
+{
+    env->pending.answered = true;
+    env->pending.code = code;
+    env_fail(env, 0, "%s%s%.*s", receipt_code_name(code), detail.len > 0 ? ": " : "", (int)detail.len,
+             (const char *)detail.data);
+}
+
+// RECEIPT and RESULT. Answers that nobody waits for any more are ignored: a call's refusal may be there
+// already.
 static int handle_receipt(struct env *env, const struct agent_frame *f)
 {
-    if (!is_pending(env, f))
+    if (!is_pending(env, f) || env->pending.answered)
         return 0;
     env->pending.answered = true;
     env->pending.code = f->receipt.code;
     if (f->receipt.code != RECEIPT_ACCEPTED)
-        env_fail(env, 0, "%s%s%.*s", receipt_code_name(f->receipt.code),
-                 f->receipt.detail.len > 0 ? ": " : "", (int)f->receipt.detail.len,
-                 (const char *)f->receipt.detail.data);
+        note_refusal(env, f->receipt.code, f->receipt.detail);
     return 0;
 }
 
@@ -131,9 +138,14 @@ static int handle_clock_is(struct env *env, const struct agent_frame *f)
 static int handle_deliver(struct env *env, const struct agent_frame *f)
 {
     bool is_reply = f->envelope.kind == MESSAGE_REPLY;
+    enum receipt_code refusal = envelope_refusal(&f->envelope);
     if (is_reply && !(env->pending.wants_reply && !env->pending.reply &&
                       id_equals(&f->envelope.correlation, &env->pending.call)))
-        return 0; // too late: its call was given up
+        return 0;                      // too late: its call was given up
+    if (refusal != RECEIPT_ACCEPTED) { // perhaps before the receipt, which nobody waits for then
+        note_refusal(env, refusal, f->envelope.body);
+        return 0;
+    }
     struct env_message *m = message_new(&f->envelope);
     if (!m)
         return env_fail(env, -ENOMEM, "no memory for a message of %zu bytes", f->envelope.body.len);

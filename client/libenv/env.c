@@ -171,8 +171,10 @@ int env_call(struct env *env, const struct env_outgoing *message, int timeout_ms
     env->pending.wants_reply = true;
     env->pending.call = id;
     rc = await_answer(env, deadline_ns);
-    while (rc == 0 && !env->pending.reply)
+    while (rc == 0 && !env->pending.reply && env->pending.code == RECEIPT_ACCEPTED)
         rc = conn_wait(env, deadline_ns);
+    if (rc == 0)
+        rc = (int)env->pending.code; // the receipt said accepted, and the refusal came later
     struct env_message *reply = env->pending.reply;
     await(env, 0);
     if (rc == 0)

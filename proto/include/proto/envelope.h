@@ -19,6 +19,7 @@
 #pragma once
 
 #include "proto/name.h"
+#include "proto/receipt.h"
 #include "proto/wire.h"
 
 #define ENVELOPE_VERSION       1
@@ -29,6 +30,9 @@
 #define ENVELOPE_CONTENT_TYPE_MAX 127
 #define ENVELOPE_HEADER_NAME_MAX  63
 #define ENVELOPE_HEADER_VALUE_MAX 1023
+// Only hosts put this header into a reply: then the call was refused after it had been accepted, the value is the code's
+// name (receipt.h) and the body a sentence for people.
+#define ENVELOPE_REFUSED "env-refused"
 
 enum message_kind {
     MESSAGE_SEND = 0,  // one receiver, no answer
@@ -64,5 +68,7 @@ struct envelope {
 bool envelope_read(struct wire_reader *r, struct envelope *ret);
 void envelope_write(struct wire_writer *w, const struct envelope *e);
 size_t envelope_size(const struct envelope *e);
+// The refusal that a reply is; ACCEPTED: it is none. A code that is not known is UNKNOWN_OUTCOME.
+enum receipt_code envelope_refusal(const struct envelope *e);
 const char *message_kind_name(enum message_kind kind);
 bool message_kind_parse(const char *s, enum message_kind *ret);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum receipt_code {
@@ -21,6 +22,8 @@ enum receipt_code {
 
 // "accepted", "denied", "no-such-environment", …: the same words in the API, the log and envctl.
 const char *receipt_code_name(enum receipt_code code);
+// The code of that name, of len bytes. False: there is none.
+bool receipt_code_parse(const char *name, size_t len, enum receipt_code *ret);
 // One sentence on what the sender can do about it.
 const char *receipt_code_hint(enum receipt_code code);
 // Exit code of envctl send and call: 0 when accepted, else 20 + code.

@@ -130,19 +130,27 @@ static void on_receipt(void *arg, const struct router_receipt *receipt)
     try_answer(s);
 }
 
+// The receipt said `accepted`; what came afterwards is the answer.
+static void refuse_late(struct sending *s, enum receipt_code code, json_t *detail)
+{
+    json_object_set_new(s->receipt, "code", json_string(receipt_code_name(code)));
+    json_object_set_new(s->receipt, "detail", detail);
+    json_object_set_new(s->receipt, "hint", json_string(receipt_code_hint(code)));
+}
+
 static void on_reply(void *arg, const struct envelope *reply)
 {
     struct sending *s = arg;
+    enum receipt_code refusal = reply ? envelope_refusal(reply) : RECEIPT_ACCEPTED;
     s->handle = 0;
     s->over = true;
-    if (reply) {
+    if (!reply)
+        refuse_late(s, RECEIPT_EXPIRED,
+                    json_string("the message was accepted, but no reply came before its deadline"));
+    else if (refusal != RECEIPT_ACCEPTED)
+        refuse_late(s, refusal, view_string(reply->body));
+    else
         json_object_set_new(s->receipt, "reply", reply_json(reply));
-    } else {
-        json_object_set_new(s->receipt, "code", json_string(receipt_code_name(RECEIPT_EXPIRED)));
-        json_object_set_new(s->receipt, "detail",
-                            json_string("the message was accepted, but no reply came before its deadline"));
-        json_object_set_new(s->receipt, "hint", json_string(receipt_code_hint(RECEIPT_EXPIRED)));
-    }
     try_answer(s);
 }
 

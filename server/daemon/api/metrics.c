@@ -90,6 +90,13 @@ static void remote_messages(FILE *out, const struct remote_stats *s, const struc
         fprintf(out, "envd_arrivals_unread_total{reason=\"%s\"} %llu\n", amqp_fault_name((enum amqp_fault)i),
                 (unsigned long long)s->malformed[i]);
     fprintf(out, "envd_arrivals_unread_total{reason=\"stale\"} %llu\n", (unsigned long long)s->stale);
+    fprintf(out,
+            "# TYPE envd_dead_lettered counter\n# HELP envd_dead_lettered Messages from the broker that went "
+            "to its dead letters, by the reason.\n");
+    for (int i = RECEIPT_ACCEPTED + 1; i < RECEIPT_CODE_COUNT; i++)
+        fprintf(out, "envd_dead_lettered_total{code=\"%s\"} %llu\n", receipt_code_name((enum receipt_code)i),
+                (unsigned long long)s->refused[i]);
+    counter(out, "envd_arrivals_late", "Replies that nobody waited for any more.", s->late);
     counter(out, "envd_arrivals_put_back", "Left at the broker for want of room.", s->put_back);
     gauge(out, "envd_broker_consumers", "Queues that are consumed.", s->consumers);
     gauge(out, "envd_broker_held", "Stored, and not acknowledged until there is room for more.", s->held);

@@ -9,6 +9,8 @@
 // A dead letter that a host replays has env-replayed-by, that host, which vouches for its sender, and
 // env-replayed-exchange, that it came by at first; env-host and env-epoch are as they were.
 //
+// A reply that is a refusal (ENVELOPE_REFUSED) has that header by its own name, for hosts and clients alike.
+//
 // A host is believed, and known by its user-id, which the broker validates, on an exchange to which only
 // hosts may write. An outside client is known by its exchange, client.NAME, to which only it may write:
 // whatever else it says about itself must agree. It needs no env-* headers: the routing key is the receiver,
@@ -80,3 +82,6 @@ struct amqp_incoming {
 // a constant sentence. Then *ret is unspecified, but for envelope.id, which is d's if that could be read.
 enum amqp_fault amqp_read(const struct broker_delivery *d, uint64_t realtime_ms, struct amqp_incoming *ret,
                           const char **ret_what);
+// What could not be read: whether it is an outside client's call that can be answered all the same. Then ret
+// has its sender, reply_to, correlation, and its id if that could be read.
+bool amqp_read_way_back(const struct broker_delivery *d, struct amqp_incoming *ret);

@@ -245,6 +245,22 @@ static bool read_address(struct reader *r, const char *header, struct address *r
     return true;
 }
 
+// Of a call: it comes from what was called, which may be a service.
+static bool is_refusal(const struct reader *r)
+{
+    return r->in->envelope.kind == MESSAGE_REPLY && find_header(r, ENVELOPE_REFUSED);
+}
+
+static bool read_refusal(struct reader *r)
+{
+    enum receipt_code code;
+    const struct broker_header *h = find_header(r, ENVELOPE_REFUSED);
+    if (!receipt_code_parse(h->value.data ? h->value.data : "", h->value.len, &code) ||
+        code == RECEIPT_ACCEPTED)
+        return complain(r, AMQP_FIELD, "env-refused is no refusal");
+    return add_header(r, h->name, h->value);
+}
+
 static bool read_addresses(struct reader *r)
 {
     struct amqp_incoming *in = r->in;
@@ -252,7 +268,7 @@ static bool read_addresses(struct reader *r)
     if (!read_address(r, "env-from", &in->from, in->from_text) ||
         !read_address(r, "env-to", &in->to, in->to_text))
         return false;
-    if (in->from.is_service || strcmp(in->from.tenant, NAME_CLIENTS) == 0)
+    if ((in->from.is_service && !is_refusal(r)) || strcmp(in->from.tenant, NAME_CLIENTS) == 0)
         return complain(r, AMQP_SENDER, "env-from is no environment");
     if (in->envelope.kind == MESSAGE_REPLY) // goes to the host
         return text_begins(r->d->routing_key, NAME_HOST ".") ||
@@ -318,7 +334,11 @@ static bool read_prefixed(struct reader *r)
         const struct broker_header *h = &p->headers[i];
         if (text_begins(h->name, "env-label-") && !add_label(r, text_after(h->name, "env-label-"), h->value))
             return false;
-        if (text_begins(h->name, "env-h-") && !add_header(r, text_after(h->name, "env-h-"), h->value))
+        if (!text_begins(h->name, "env-h-"))
+            continue;
+        if (r->in->envelope.kind == MESSAGE_REPLY && text_is(h->name, "env-h-" ENVELOPE_REFUSED))
+            return complain(r, AMQP_FIELD, "a refusal that no host made");
+        if (!add_header(r, text_after(h->name, "env-h-"), h->value))
             return false;
     }
     return true;
@@ -332,7 +352,7 @@ static bool read_from_host(struct reader *r)
         return complain(r, AMQP_MISSING, "there is no message-id");
     if (!read_kind(r) || !read_addresses(r) || !read_numbers(r) || !read_subject(r, p->type) ||
         !read_id(r, p->correlation_id, &in->envelope.correlation, "the correlation-id is none") ||
-        !read_image(r) || !read_prefixed(r))
+        !read_image(r) || (is_refusal(r) && !read_refusal(r)) || !read_prefixed(r))
         return false;
     if (in->envelope.kind == MESSAGE_REPLY && id_is_zero(&in->envelope.correlation))
         return complain(r, AMQP_MISSING, "a reply has no correlation-id");
@@ -395,6 +415,14 @@ static bool is_ours(struct broker_text name)
     return text_begins(name, "env-") || text_is(name, "subject");
 }
 
+static bool read_mark(struct reader *r)
+{
+    const struct broker_properties *p = &r->d->properties;
+    struct broker_text mark = p->correlation_id.len > 0 ? p->correlation_id : p->message_id;
+    return text_copy(mark, r->in->correlation, sizeof r->in->correlation) ||
+           complain(r, AMQP_FIELD, "the correlation-id is none");
+}
+
 static bool read_from_client(struct reader *r)
 {
     const struct broker_properties *p = &r->d->properties;
@@ -402,27 +430,41 @@ static bool read_from_client(struct reader *r)
     struct amqp_incoming *in = r->in;
     in->envelope.kind = p->reply_to.len > 0 ? MESSAGE_CALL : MESSAGE_SEND;
     if (!read_key(r) || !read_subject(r, p->type.len > 0 || !subject ? p->type : subject->value) ||
-        !read_expiration(r) || (in->envelope.kind == MESSAGE_CALL && !read_reply_to(r)))
+        !read_expiration(r) || (in->envelope.kind == MESSAGE_CALL && !read_reply_to(r)) || !read_mark(r))
         return false;
-    struct broker_text mark = p->correlation_id.len > 0 ? p->correlation_id : p->message_id;
-    if (!text_copy(mark, in->correlation, sizeof in->correlation))
-        return complain(r, AMQP_FIELD, "the correlation-id is none");
     for (size_t i = 0; i < p->n_headers; i++)
         if (!is_ours(p->headers[i].name) && !add_header(r, p->headers[i].name, p->headers[i].value))
             return false;
     return true;
 }
 
+static void clear(struct amqp_incoming *in)
+{
+    in->envelope = (struct envelope){0};
+    in->from = in->to = (struct address){0};
+    in->outside = in->replayed = false;
+    in->image = NULL;
+    in->epoch = in->n_labels = in->used = 0;
+    in->host[0] = in->reply_to[0] = in->correlation[0] = in->from_text[0] = in->to_text[0] = '\0';
+}
+
+// The exchange proves who it is, whatever else it says.
+bool amqp_read_way_back(const struct broker_delivery *d, struct amqp_incoming *ret)
+{
+    struct reader r = {.d = d, .in = ret};
+    clear(ret);
+    if (!text_begins(d->exchange, AMQP_USER_CLIENT) || d->properties.reply_to.len == 0)
+        return false;
+    (void)read_client(&r, d->exchange, d->properties.user_id);
+    (void)read_id(&r, d->properties.message_id, &ret->envelope.id, "");
+    return ret->outside && read_reply_to(&r) && read_mark(&r);
+}
+
 enum amqp_fault amqp_read(const struct broker_delivery *d, uint64_t realtime_ms, struct amqp_incoming *ret,
                           const char **ret_what)
 {
     struct reader r = {.d = d, .in = ret, .realtime_ms = realtime_ms};
-    ret->envelope = (struct envelope){0};
-    ret->from = ret->to = (struct address){0};
-    ret->outside = ret->replayed = false;
-    ret->image = NULL;
-    ret->epoch = ret->n_labels = ret->used = 0;
-    ret->host[0] = ret->reply_to[0] = ret->correlation[0] = ret->from_text[0] = ret->to_text[0] = '\0';
+    clear(ret);
     // The id first, so that a refusal can name it.
     if (read_id(&r, d->properties.message_id, &ret->envelope.id, "the message-id is no UUID") &&
         read_sender(&r) && read_common(&r) && (ret->outside ? read_from_client(&r) : read_from_host(&r))) {

@@ -64,7 +64,8 @@ static void add_own_headers(struct amqp_outgoing *o, const struct envelope *e, b
     for (size_t i = 0; i < e->n_headers; i++) {
         const struct wire_view name = e->headers[i].name;
         // To outside clients as they are, unless they would pass for ours.
-        bool plain = outside && (name.len < 4 || memcmp(name.data, "env-", 4) != 0);
+        bool plain = (outside && (name.len < 4 || memcmp(name.data, "env-", 4) != 0)) ||
+                     (e->kind == MESSAGE_REPLY && wire_view_equals(name, ENVELOPE_REFUSED));
         add_header(o, make_text(o, "%s%.*s", plain ? "" : "env-h-", (int)name.len, (const char *)name.data),
                    text_of_view(e->headers[i].value));
     }

@@ -1,6 +1,5 @@
 // Deliveries on their way in: read, believed or not, decided on by the router, stored, and settled after
-// that. What is refused goes to the dead letters with the reason; what came before or too late is
-// acknowledged.
+// that. What is refused goes the way of refuse.c; what came before is acknowledged.
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,71 +17,6 @@ struct delivery {
     uint64_t handle, consumer;
     const struct broker_delivery *now; // while its bytes are there; NULL afterwards
 };
-
-// A copy among the dead letters that says why, before the original goes.
-struct burial {
-    struct remote *remote;
-    uint64_t handle;
-};
-
-static void settle(struct remote *r, uint64_t handle, enum broker_settlement how)
-{
-    if (r->broker)
-        broker_settle(r->broker, handle, how);
-}
-
-static struct broker_text text_of(const char *s)
-{
-    return (struct broker_text){s, strlen(s)};
-}
-
-// Without the copy the original is dead-lettered as it is: no reason, but not lost.
-static void on_buried(void *arg, enum broker_outcome outcome)
-{
-    struct burial *b = arg;
-    settle(b->remote, b->handle, outcome == BROKER_CONFIRMED ? BROKER_ACK : BROKER_DEAD_LETTER);
-    free(b);
-}
-
-static int publish_copy(struct remote *r, const struct broker_delivery *d, const char *code, const char *why,
-                        struct burial *b)
-{
-    char exchange[BROKER_SHORT_MAX + 1], user[BROKER_SHORT_MAX + 1];
-    struct broker_publication p = {.exchange = text_of(AMQP_EXCHANGE_DEAD),
-                                   .routing_key = d->routing_key,
-                                   .properties = d->properties,
-                                   .body = d->body,
-                                   .patience_ms = 10000};
-    snprintf(exchange, sizeof exchange, "%.*s", (int)d->exchange.len, d->exchange.data);
-    snprintf(user, sizeof user, "%.*s", (int)d->properties.user_id.len,
-             d->properties.user_id.data ? d->properties.user_id.data : "");
-    const struct broker_header headers[] = {
-        {text_of("env-refused"), text_of(code)},       {text_of("env-refused-why"), text_of(why)},
-        {text_of("env-refused-by"), text_of(r->host)}, {text_of("env-refused-exchange"), text_of(exchange)},
-        {text_of("env-refused-user"), text_of(user)},
-    };
-    const size_t n = sizeof headers / sizeof headers[0];
-    if (p.properties.n_headers + n > BROKER_HEADERS_MAX)
-        return -EMSGSIZE;
-    memcpy(p.properties.headers + p.properties.n_headers, headers, sizeof headers);
-    p.properties.n_headers += n;
-    p.properties.user_id = text_of(r->user); // the broker takes no other
-    p.properties.expiration = (struct broker_text){NULL, 0};
-    return broker_publish(r->broker, &p, on_buried, b);
-}
-
-static void bury(struct remote *r, const struct broker_delivery *d, uint64_t handle, const char *code,
-                 const char *why)
-{
-    struct burial *b = d ? malloc(sizeof *b) : NULL;
-    if (b) {
-        *b = (struct burial){r, handle};
-        if (publish_copy(r, d, code, why, b) == 0)
-            return;
-        free(b);
-    }
-    settle(r, handle, BROKER_DEAD_LETTER);
-}
 
 // The record of what never reached the router: with what could be read of it.
 static void record(struct remote *r, const struct amqp_incoming *in, enum mediate_reason reason)
@@ -117,61 +51,106 @@ static bool may_say(struct remote *r)
 static void refuse_unread(struct remote *r, const struct broker_delivery *d, enum amqp_fault fault,
                           const char *what)
 {
+    const struct amqp_incoming *in = &r->incoming;
     bool lies = fault == AMQP_SENDER || fault == AMQP_REPLY_TO;
+    struct remote_refusal refusal = {.code = lies ? RECEIPT_DENIED : RECEIPT_INVALID};
     r->stats.malformed[fault]++;
     record(r, &r->incoming, lies ? MEDIATE_REASON_SENDER : MEDIATE_REASON_MALFORMED);
     if (may_say(r))
         log_warn(NULL, "refused a message of exchange %.*s: %s: %s", (int)d->exchange.len, d->exchange.data,
                  amqp_fault_name(fault), what);
-    bury(r, d, d->handle, amqp_fault_name(fault), what);
+    if (amqp_read_way_back(d, &r->incoming)) { // of itself it may know everything
+        refusal.kind = MESSAGE_CALL;
+        refusal.sender = in->from;
+        memcpy(refusal.receiver.tenant, NAME_HOST, sizeof NAME_HOST);
+        memcpy(refusal.receiver.name, r->host, sizeof r->host);
+        refusal.id = in->envelope.id;
+        memcpy(refusal.reply_to, in->reply_to, sizeof in->reply_to);
+        memcpy(refusal.correlation, in->correlation, sizeof in->correlation);
+        snprintf(refusal.text, sizeof refusal.text, "%s: %s", amqp_fault_name(fault), what);
+    }
+    refuse_delivery(r, d, amqp_fault_name(fault), what, &refusal);
 }
 
 static void refuse_stale(struct remote *r, const struct broker_delivery *d)
 {
+    const struct amqp_incoming *in = &r->incoming;
+    struct remote_refusal refusal = {.sender = in->from,
+                                     .receiver = in->to,
+                                     .id = in->envelope.id,
+                                     .kind = in->envelope.kind,
+                                     .code = RECEIPT_DENIED};
+    memcpy(refusal.host, in->host, sizeof in->host);
+    snprintf(refusal.text, sizeof refusal.text, "%s", mediate_reason_text(MEDIATE_REASON_STALE));
     r->stats.stale++;
     record(r, &r->incoming, MEDIATE_REASON_STALE);
     if (may_say(r))
         log_warn(NULL, "refused a message of an earlier life of host %s", r->incoming.host);
-    bury(r, d, d->handle, "stale", mediate_reason_text(MEDIATE_REASON_STALE));
+    refuse_delivery(r, d, "stale", mediate_reason_text(MEDIATE_REASON_STALE), &refusal);
 }
 
-static void put_back(struct remote *r, uint64_t handle, struct intake *in)
+void incoming_put_back(struct remote *r, uint64_t handle, struct intake *in)
 {
     r->stats.put_back++;
-    settle(r, handle, BROKER_REQUEUE);
+    remote_settle(r, handle, BROKER_REQUEUE);
     if (in)
         intake_pause(in);
 }
 
-// What is full refuses its own queue's messages, which wait there; in the host's inbox they would be in
-// others' way.
-static void settle_refused(struct delivery *del, struct intake *in, const struct router_receipt *receipt)
+static void say_refused(struct remote *r, const struct router_receipt *receipt,
+                        const struct remote_refusal *refusal)
+{
+    char sender[ADDRESS_CAP], receiver[ADDRESS_CAP], id[ID_TEXT_CAP];
+    if (!may_say(r))
+        return;
+    address_format(&refusal->sender, sender);
+    address_format(&refusal->receiver, receiver);
+    id_format(&refusal->id, id);
+    log_warn(receiver, "refused message %s of %s, sent by %s%s: %s: %s", id, sender,
+             refusal->own       ? "this host"
+             : refusal->host[0] ? "host "
+                                : "a client",
+             refusal->own ? "" : refusal->host, receipt_code_name(receipt->code), receipt->detail);
+}
+
+// Whether it may go another way later. What is full refuses its own queue's messages, which wait there; in
+// the host's inbox they would be in others' way. What the journal could not store, after all, waits anywhere:
+// everybody's mail is in that way.
+static bool is_to_wait(const struct delivery *del, const struct intake *in, enum receipt_code code)
+{
+    bool own_queue = !in || in->kind != INTAKE_INBOX;
+    bool gone = code == RECEIPT_NO_SUCH_ENVIRONMENT && in && in->kind == INTAKE_SERVICE;
+    return code == RECEIPT_UNKNOWN_OUTCOME || gone || (code == RECEIPT_MAILBOX_FULL && own_queue) ||
+           !del->now;
+}
+
+// A reply that nobody waits for any more is nothing that went wrong.
+static void settle_refused(struct delivery *del, struct intake *in, const struct router_receipt *receipt,
+                           const struct remote_refusal *refusal)
 {
     struct remote *r = del->remote;
-    bool own_queue = !in || in->kind != INTAKE_INBOX;
-    bool gone = receipt->code == RECEIPT_NO_SUCH_ENVIRONMENT && in && in->kind == INTAKE_SERVICE;
-    if (receipt->code == RECEIPT_EXPIRED) {
-        r->stats.expired++;
-        settle(r, del->handle, BROKER_ACK);
-    } else if (receipt->code == RECEIPT_UNKNOWN_OUTCOME || gone ||
-               (receipt->code == RECEIPT_MAILBOX_FULL && own_queue)) {
-        put_back(r, del->handle, in);
+    if (receipt->code == RECEIPT_EXPIRED && refusal->kind == MESSAGE_REPLY) {
+        r->stats.late++;
+        remote_settle(r, del->handle, BROKER_ACK);
+    } else if (is_to_wait(del, in, receipt->code)) {
+        incoming_put_back(r, del->handle, in);
     } else {
         r->stats.refused[receipt->code]++;
-        bury(r, del->now, del->handle, receipt_code_name(receipt->code), receipt->detail);
+        say_refused(r, receipt, refusal);
+        refuse_delivery(r, del->now, receipt_code_name(receipt->code), receipt->detail, refusal);
     }
 }
 
-static void on_decided(void *arg, const struct router_receipt *receipt)
+static void on_decided(void *arg, const struct router_receipt *receipt, const struct remote_refusal *refusal)
 {
     struct delivery *del = arg;
     struct intake *in = intake_find(del->remote, del->consumer);
     if (receipt->code != RECEIPT_ACCEPTED)
-        settle_refused(del, in, receipt);
+        settle_refused(del, in, receipt, refusal);
     else if (in && del->remote->broker)
         intake_stored(in, del->handle);
     else
-        settle(del->remote, del->handle, BROKER_ACK);
+        remote_settle(del->remote, del->handle, BROKER_ACK);
     if (del->now)
         del->handle = 0; // incoming_delivery() frees it
     else
@@ -191,12 +170,12 @@ static void hand_over(struct remote *r, struct intake *in, const struct broker_d
                                      .correlation = m->outside ? m->correlation : NULL};
     struct delivery *del = malloc(sizeof *del);
     if (!del) {
-        put_back(r, d->handle, in);
+        incoming_put_back(r, d->handle, in);
         return;
     }
     *del = (struct delivery){.remote = r, .handle = d->handle, .consumer = d->consumer, .now = d};
     if (router_deliver(r->router, &a, on_decided, del) < 0) {
-        put_back(r, d->handle, in);
+        incoming_put_back(r, d->handle, in);
         del->handle = 0;
     }
     del->now = NULL;
@@ -210,26 +189,30 @@ void incoming_delivery(void *arg, const struct broker_delivery *d)
     const char *what = NULL;
     struct intake *in = intake_find(r, d->consumer);
     if (!in) { // stopped or paused meanwhile
-        settle(r, d->handle, BROKER_REQUEUE);
+        remote_settle(r, d->handle, BROKER_REQUEUE);
         return;
     }
     if (remote_presence_is(r, d)) {
         remote_presence_heard(r, d);
-        settle(r, d->handle, BROKER_ACK);
+        remote_settle(r, d->handle, BROKER_ACK);
         return;
     }
     if (remote_trace_is(r, d)) {
         remote_trace_heard(r, d);
-        settle(r, d->handle, BROKER_ACK);
+        remote_settle(r, d->handle, BROKER_ACK);
         return;
     }
     r->stats.delivered++;
     enum amqp_fault fault = amqp_read(d, io_realtime_ms(), &r->incoming, &what);
+    enum intake_epoch epoch = fault != AMQP_GOOD || r->incoming.outside || r->incoming.replayed
+                                  ? INTAKE_EPOCH_HOLDS
+                                  : intake_epoch(in, r->incoming.host, r->incoming.epoch, d->redelivered);
     if (fault != AMQP_GOOD)
         refuse_unread(r, d, fault, what);
-    else if (!r->incoming.outside && !r->incoming.replayed &&
-             !intake_epoch_holds(in, r->incoming.host, r->incoming.epoch, d->redelivered))
+    else if (epoch == INTAKE_EPOCH_STALE)
         refuse_stale(r, d);
+    else if (epoch == INTAKE_EPOCH_UNKEPT)
+        incoming_put_back(r, d->handle, in);
     else
         hand_over(r, in, d);
 }

@@ -190,23 +190,32 @@ void intake_tick(struct remote *r, uint64_t now_ms)
     }
 }
 
-bool intake_epoch_holds(struct intake *in, const char *host, uint64_t epoch, bool redelivered)
+static struct host_epoch *get_epoch(struct intake *in, const char *host)
 {
     struct host_epoch *e;
     LIST_FOREACH(e, &in->epochs, link)
     {
         if (strcmp(e->host, host) == 0)
-            break;
+            return e;
     }
-    if (!e) {
-        e = calloc(1, sizeof *e);
-        if (!e)
-            return true;
-        snprintf(e->host, sizeof e->host, "%s", host);
-        LIST_INSERT_HEAD(&in->epochs, e, link);
-    }
+    e = calloc(1, sizeof *e);
+    if (!e)
+        return NULL;
+    snprintf(e->host, sizeof e->host, "%s", host);
+    e->epoch = router_epoch(in->remote->router, in->queue, host);
+    LIST_INSERT_HEAD(&in->epochs, e, link);
+    return e;
+}
+
+enum intake_epoch intake_epoch(struct intake *in, const char *host, uint64_t epoch, bool redelivered)
+{
+    struct host_epoch *e = get_epoch(in, host);
+    if (!e)
+        return INTAKE_EPOCH_UNKEPT;
     if (epoch < e->epoch)
-        return redelivered;
+        return redelivered ? INTAKE_EPOCH_HOLDS : INTAKE_EPOCH_STALE;
+    if (epoch > e->epoch && router_keep_epoch(in->remote->router, in->queue, host, epoch) < 0)
+        return INTAKE_EPOCH_UNKEPT;
     e->epoch = epoch;
-    return true;
+    return INTAKE_EPOCH_HOLDS;
 }

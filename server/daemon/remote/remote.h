@@ -35,8 +35,8 @@ struct remote_stats {
     uint64_t delivered;                   // deliveries that were taken in or refused
     uint64_t malformed[AMQP_FAULT_COUNT]; // refused unread, by what is wrong with them
     uint64_t stale;                       // refused: from an earlier life of their host
-    uint64_t refused[RECEIPT_CODE_COUNT]; // by the router
-    uint64_t expired;                     // dropped
+    uint64_t refused[RECEIPT_CODE_COUNT]; // by the router, for good
+    uint64_t late;                        // replies that nobody waits for any more
     uint64_t put_back;                    // for want of room
     uint64_t consumers, held, paused;     // now: queues that are consumed, deliveries stored whose
                                           // acknowledgement waits for room, queues left alone until there is

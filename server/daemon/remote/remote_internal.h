@@ -6,13 +6,14 @@
 #include "common/siphash.h"
 #include "common/table.h"
 #include "remote/remote.h"
+#include "route/epochs.h"
 
 #define INTAKE_PREFETCH_MAX 256
 #define QUEUE_NAME_CAP      (sizeof "mailbox." + AMQP_KEY_CAP)
 
 enum intake_kind { INTAKE_INBOX, INTAKE_MAILBOX, INTAKE_SERVICE };
 
-// The newest epoch that was seen of a host.
+// The newest epoch that was seen of a host; the router keeps it, too (router_keep_epoch()).
 struct host_epoch {
     LIST_ENTRY(host_epoch) link;
     uint64_t epoch;
@@ -98,8 +99,10 @@ void intake_pause(struct intake *in);                   // a receiver is full
 void intake_forget_held(struct remote *r);              // the connection is gone, and its handles with it
 void intake_on_processed(void *arg, const char *tenant, const char *name); // remote_ops.mail_processed
 void intake_tick(struct remote *r, uint64_t now_ms);
-// False: that host has been heard of in a later life. What the broker delivers again proves nothing.
-bool intake_epoch_holds(struct intake *in, const char *host, uint64_t epoch, bool redelivered);
+// Whether that host has been heard of in a later life; what the broker delivers again proves nothing. UNKEPT:
+// in no later one, but this one cannot be remembered now.
+enum intake_epoch { INTAKE_EPOCH_HOLDS, INTAKE_EPOCH_STALE, INTAKE_EPOCH_UNKEPT };
+enum intake_epoch intake_epoch(struct intake *in, const char *host, uint64_t epoch, bool redelivered);
 
 // presence.c
 int remote_presence_init(struct remote *r);
@@ -127,3 +130,11 @@ int remote_dead_publish(struct remote *r, const struct broker_delivery *letter, 
 
 // incoming.c
 void incoming_delivery(void *arg, const struct broker_delivery *d); // broker_cb.on_delivery
+// The broker is to deliver it again; in, unless NULL, is left alone for a while.
+void incoming_put_back(struct remote *r, uint64_t handle, struct intake *in);
+
+// refuse.c
+void remote_settle(struct remote *r, uint64_t handle, enum broker_settlement how);
+// For good: code and why go with it to the dead letters, refusal to its caller if there is one.
+void refuse_delivery(struct remote *r, const struct broker_delivery *d, const char *code, const char *why,
+                     const struct remote_refusal *refusal);

@@ -111,6 +111,7 @@ void remote_topology_environment_removed(void *arg, const char *tenant, const ch
     if (queue) {
         stop_intake(r, own);
         broker_unwant_queue(r->broker, own, true);
+        router_forget_epochs(r->router, own);
     } else {
         broker_unwant_binding(r->broker, r->inbox, AMQP_EXCHANGE, key);
     }

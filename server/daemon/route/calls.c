@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "route/refusal.h"
 #include "route/router_internal.h"
 
 #define OPERATORS_MAX   1024 // calls of operators
@@ -135,16 +136,21 @@ void calls_set_callee(struct call *call, struct environment *callee)
     durable_keep_call(call->router->durable, call);
 }
 
+static void leave_callee(struct call *call)
+{
+    LIST_REMOVE(call, in_callee);
+    call->callee->n_calls_far -= call->far != NULL;
+    call->callee = NULL;
+}
+
 void calls_remove(struct call *call)
 {
     struct calls *c = &call->router->calls;
     durable_forget_call(call->router->durable, call);
     table_remove(&c->by_id, &call->by_id);
     table_remove(&c->by_handle, &call->by_handle);
-    if (call->callee) {
-        LIST_REMOVE(call, in_callee);
-        call->callee->n_calls_far -= call->far != NULL;
-    }
+    if (call->callee)
+        leave_callee(call);
     if (call->caller) {
         LIST_REMOVE(call, in_caller);
         call->caller->n_calls_made--;
@@ -213,14 +219,28 @@ void calls_end(struct call *call)
         on_reply(arg, NULL);
 }
 
+// The callee is gone. What it has answered already is on its way; for the rest the refusal is the answer.
+static void end_served(struct call *call)
+{
+    struct remote_refusal refusal;
+    struct router *r = call->router;
+    leave_callee(call);
+    if (call->answering)
+        return;
+    refusal_of_call(call, RECEIPT_NO_SUCH_ENVIRONMENT, &refusal);
+    if (call->far)
+        calls_remove(call);
+    router_tell_caller(r, &refusal);
+}
+
 // Starts anew after each: a callback may have ended others. The analyzer does not see that a removed call is
 // not the first any more.
 void calls_end_all(struct environment *e)
 {
-    while (!LIST_EMPTY(&e->calls_made))          // NOLINT(clang-analyzer-unix.Malloc)
-        calls_end(LIST_FIRST(&e->calls_made));   // NOLINT(clang-analyzer-unix.Malloc)
-    while (!LIST_EMPTY(&e->calls_served))        // NOLINT(clang-analyzer-unix.Malloc)
-        calls_end(LIST_FIRST(&e->calls_served)); // NOLINT(clang-analyzer-unix.Malloc)
+    while (!LIST_EMPTY(&e->calls_made))           // NOLINT(clang-analyzer-unix.Malloc)
+        calls_end(LIST_FIRST(&e->calls_made));    // NOLINT(clang-analyzer-unix.Malloc)
+    while (!LIST_EMPTY(&e->calls_served))         // NOLINT(clang-analyzer-unix.Malloc)
+        end_served(LIST_FIRST(&e->calls_served)); // NOLINT(clang-analyzer-unix.Malloc)
 }
 
 struct call *calls_find_handle(const struct calls *c, uint64_t handle)
@@ -252,6 +272,13 @@ struct call *calls_find_made_far(const struct calls *c, const struct environment
 {
     struct call *call = calls_find_made(c, caller, id);
     return call && !call->reply && may_answer(call, from) ? call : NULL;
+}
+
+struct call *calls_find_refused(const struct calls *c, const struct environment *caller, const struct id *id,
+                                const struct address *from)
+{
+    struct call *call = calls_find_made(c, caller, id);
+    return call && address_equals(&call->called, from) ? call : NULL;
 }
 
 static bool made_by(const struct call *call, const struct address *a)

@@ -75,7 +75,7 @@ void calls_answer(struct call *call, struct message *reply);
 bool calls_make_room(struct calls *c);
 // Ends a call without a reply: an operator is told.
 void calls_end(struct call *call);
-// Ends every call that e made or was to answer.
+// Ends every call that e made, and tells the callers of those that it was to answer that it is gone.
 void calls_end_all(struct environment *e);
 
 // NULL: no memory. reply_to and correlation are copied, and may be NULL.
@@ -88,6 +88,9 @@ struct call *calls_find_made(const struct calls *c, const struct environment *ca
 // The call of that id that the far side `from` may answer to the caller.
 struct call *calls_find_made_far(const struct calls *c, const struct environment *caller, const struct id *id,
                                  const struct address *from);
+// The call of that id that the host of what was called, `from`, may refuse.
+struct call *calls_find_refused(const struct calls *c, const struct environment *caller, const struct id *id,
+                                const struct address *from);
 // The call of that id that callee may answer and that `to` made.
 struct call *calls_find_served(const struct calls *c, const struct environment *callee, const struct id *id,
                                const struct address *to);

@@ -28,6 +28,7 @@ struct durable {
     struct siphash_key key;           // of the tables below
     struct table boxes;               // recovered, by environment
     struct table by_seq;              // the messages in them
+    struct table epochs;              // struct kept_epoch_entry, by queue
     struct table going;               // keys of a segment that is about to go, by environment
     SLIST_HEAD(, kept_box) unwritten; // keys that the journal did not take
     TAILQ_HEAD(, kept_call_entry) calls;
@@ -42,5 +43,10 @@ void durable_free_answers(struct durable *d);
 // A key that the journal does not take now is written when it does.
 void durable_keep_key_later(struct durable *d, enum kept_window window, const char *tenant, const char *name,
                             uint64_t key);
+
+// durable_epochs.c
+int durable_recover_epoch(struct durable *d, const struct journal_record *r, bool live);
+void durable_free_epochs(struct durable *d);
+
 // Appends a record of keys that is dead from the start. -errno of journal_append().
 int durable_append_keys(struct durable *d, const struct kept_keys *keys);

@@ -61,14 +61,27 @@ enum receipt_code submission_begin_arrived_call(struct submission *s, struct env
     return RECEIPT_ACCEPTED;
 }
 
+// In the trace of the call itself.
+static void trace_refusal(struct submission *s, const struct call *call, enum receipt_code code)
+{
+    trace_add_at(&s->router->trace,
+                 &(struct trace_record){
+                     .id = call->id, .at_ns = s->now_ns, .stage = TRACE_REFUSED, .code = (uint8_t)code});
+}
+
 void submission_arrived_reply(struct submission *s)
 {
     struct router *r = s->router;
     bool to_operator = strcmp(s->to.tenant, NAME_HOST) == 0 && strcmp(s->to.name, ROUTER_OPERATOR) == 0;
     const struct environment *caller = directory_find(&r->directory, s->to.tenant, s->to.name);
+    enum receipt_code refusal = envelope_refusal(&s->envelope);
     struct call *call = NULL;
     if (!s->to.is_service && (caller || to_operator))
-        call = calls_find_made_far(&r->calls, caller, &s->envelope.correlation, &s->from);
+        call = refusal == RECEIPT_ACCEPTED
+                   ? calls_find_made_far(&r->calls, caller, &s->envelope.correlation, &s->from)
+                   : calls_find_refused(&r->calls, caller, &s->envelope.correlation, &s->from);
+    if (call && !call->answering && refusal != RECEIPT_ACCEPTED)
+        trace_refusal(s, call, refusal);
     if (call && !call->answering)
         submission_answer(s, call);
     else

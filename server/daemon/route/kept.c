@@ -186,3 +186,23 @@ bool kept_read_hash_key(const void *untrusted, size_t len, struct siphash_key *r
     ret->k1 = wire_read_u64(&r);
     return wire_reader_end(&r);
 }
+
+size_t kept_write_epoch(uint8_t out[KEPT_EPOCH_CAP], const struct kept_epoch *e)
+{
+    struct wire_writer w;
+    wire_writer_init(&w, out, KEPT_EPOCH_CAP);
+    wire_write_cstr(&w, e->queue);
+    wire_write_cstr(&w, e->host);
+    wire_write_u64(&w, e->epoch);
+    return written(&w);
+}
+
+bool kept_read_epoch(const void *untrusted, size_t len, struct kept_epoch *ret)
+{
+    struct wire_reader r;
+    wire_reader_init(&r, untrusted, len);
+    read_text(&r, ret->queue, sizeof ret->queue);
+    read_name(&r, ret->host, false);
+    ret->epoch = wire_read_u64(&r);
+    return wire_reader_end(&r);
+}

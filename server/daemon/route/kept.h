@@ -20,6 +20,7 @@ enum kept_type {              // on disk: never change
     KEPT_MESSAGE = 6,
     KEPT_ATTEMPTS = 7,
     KEPT_ANSWER = 8, // of an operator's call: its id, and the reply's envelope
+    KEPT_EPOCH = 9,
 };
 
 #define KEPT_HEAD_CAP  256  // of a message, in front of its envelope
@@ -27,6 +28,8 @@ enum kept_type {              // on disk: never change
 #define KEPT_KEYS_CAP  (KEPT_HEAD_CAP + KEPT_KEYS_MAX * 16)
 #define KEPT_CALL_CAP  2048
 #define KEPT_SMALL_CAP 32
+#define KEPT_QUEUE_CAP 160
+#define KEPT_EPOCH_CAP 256
 
 // In one mailbox: whose it is, and the envelope behind.
 struct kept_message {
@@ -72,6 +75,13 @@ struct kept_attempts {
     uint32_t attempts, deaths; // see mailbox.h
 };
 
+// The newest life of a host of which something came by a queue of the broker.
+struct kept_epoch {
+    char queue[KEPT_QUEUE_CAP];
+    char host[NAME_CAP];
+    uint64_t epoch;
+};
+
 // These return the bytes written, 0 when they do not fit.
 size_t kept_write_message(uint8_t out[KEPT_HEAD_CAP], const struct kept_message *m); // without the envelope
 size_t kept_write_keys(uint8_t out[KEPT_KEYS_CAP], const struct kept_keys *k);
@@ -79,6 +89,7 @@ size_t kept_write_call(uint8_t out[KEPT_CALL_CAP], const struct kept_call *c);
 size_t kept_write_dead(uint8_t out[KEPT_SMALL_CAP], const struct kept_dead *d);
 size_t kept_write_attempts(uint8_t out[KEPT_SMALL_CAP], const struct kept_attempts *a);
 size_t kept_write_hash_key(uint8_t out[KEPT_SMALL_CAP], const struct siphash_key *k);
+size_t kept_write_epoch(uint8_t out[KEPT_EPOCH_CAP], const struct kept_epoch *e);
 
 // type: KEPT_MESSAGE or KEPT_UNDATED_MESSAGE. A view of the envelope.
 bool kept_read_message(const void *untrusted, size_t len, enum kept_type type, struct kept_message *ret);
@@ -87,3 +98,4 @@ bool kept_read_call(const void *untrusted, size_t len, struct kept_call *ret);
 bool kept_read_dead(const void *untrusted, size_t len, struct kept_dead *ret);
 bool kept_read_attempts(const void *untrusted, size_t len, struct kept_attempts *ret);
 bool kept_read_hash_key(const void *untrusted, size_t len, struct siphash_key *ret);
+bool kept_read_epoch(const void *untrusted, size_t len, struct kept_epoch *ret);

@@ -71,10 +71,28 @@ struct remote_arrival {
     const char *correlation; // or NULL
 };
 
+// A message that was refused here after its sender had heard `accepted`.
+struct remote_refusal {
+    struct address sender, receiver; // as it was addressed
+    struct id id;
+    enum message_kind kind;
+    enum receipt_code code;               // what its sender may know
+    char text[ROUTER_DETAIL_CAP];         // the same
+    bool own;                             // its sender is on this host
+    char host[NAME_CAP];                  // of its sender; "": an outside client, or not known any more
+    char reply_to[256], correlation[256]; // of an outside client's call, or ""
+};
+
 // Decides, and puts the message into mailboxes of this host. done is called once, possibly before this
-// returns, when it is durable or refused; its detail says why, as to an operator. Views of the arrival need
-// not outlive the call. -ENOMEM: done is not called.
-int router_deliver(struct router *r, const struct remote_arrival *a, router_receipt_cb *done, void *arg);
+// returns, when it is durable or refused; the receipt's detail says why, as to an operator, and refusal, NULL
+// when it is accepted, is valid during the callback. Views of the arrival need not outlive the call. -ENOMEM:
+// done is not called.
+typedef void remote_decided_cb(void *arg, const struct router_receipt *receipt,
+                               const struct remote_refusal *refusal);
+int router_deliver(struct router *r, const struct remote_arrival *a, remote_decided_cb *done, void *arg);
+// Sends a refused call's caller, wherever it is, the refusal as the reply: the call is over. Nothing of what
+// is no call, or has nowhere to be answered. Not within remote_ops.
+void router_tell_caller(struct router *r, const struct remote_refusal *refusal);
 
 // Messages that wait at an environment, or at the server of a service where the fewest do; 0 when there is
 // none.

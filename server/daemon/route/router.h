@@ -102,8 +102,8 @@ struct router_receipt {
 typedef void router_receipt_cb(void *arg, const struct router_receipt *receipt);
 
 // Operators. on_receipt is called once, possibly before router_submit_operator() returns. For a call that was
-// accepted on_reply is then called once, later: with the reply (valid during the callback), or NULL when the
-// deadline passed or the callee was deleted.
+// accepted on_reply is then called once, later: with the reply (valid during the callback), which may be a
+// refusal (envelope_refusal()), or NULL when the deadline passed.
 struct router_operator_cb {
     router_receipt_cb *on_receipt;
     void (*on_reply)(void *arg, const struct envelope *reply);

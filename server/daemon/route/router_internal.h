@@ -45,6 +45,7 @@ struct submit {
     const struct remote_arrival *arrival; // NULL: it was not sent elsewhere
     const struct envelope *untrusted_envelope;
     router_receipt_cb *done;
+    remote_decided_cb *decided; // instead of done, of an arrival
     void (*on_reply)(void *arg, const struct envelope *reply);
     void *arg;
     uint64_t *ret_handle;

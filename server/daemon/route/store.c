@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "route/refusal.h"
 #include "route/submission.h"
 
 // One receiver's put. The environment outlives it: closing a mailbox first finishes what is pending.
@@ -108,20 +109,33 @@ static void trace_end(const struct submission *s, const struct mediate_decision 
                                            .code = (uint8_t)d->code});
 }
 
+// What came from the broker: its sender has heard already that it was accepted.
+static void finish_arrived(struct submission *s, const struct mediate_decision *d, enum receipt_code told,
+                           const struct remote_refusal *refusal)
+{
+    router_count_arrived(s->router, told);
+    router_fill_receipt(s->router, true, d, told, &s->receipt);
+    s->what.decided(s->what.arg, &s->receipt, refusal);
+}
+
 static void finish(struct submission *s, const struct mediate_decision *d, enum receipt_code told)
 {
     struct router *r = s->router;
-    bool by_environment = s->what.sender != NULL;
+    struct remote_refusal refusal;
+    bool by_environment = s->what.sender != NULL, refused = s->arrived && told != RECEIPT_ACCEPTED;
+    if (refused)
+        refusal_of_submission(s, d, &refusal); // before its call is gone
     settle_calls(s, told);
     trace_end(s, d, told);
-    if (s->arrived)
-        router_count_arrived(r, told);
-    else
+    r->stats.duplicates += told == RECEIPT_ACCEPTED && s->duplicate && !s->stored;
+    if (s->arrived) {
+        finish_arrived(s, d, told, refused ? &refusal : NULL);
+    } else {
         router_count(r, by_environment ? directory_find(&r->directory, s->from.tenant, s->from.name) : NULL,
                      told);
-    r->stats.duplicates += told == RECEIPT_ACCEPTED && s->duplicate && !s->stored;
-    router_fill_receipt(r, !by_environment, d, told, &s->receipt);
-    s->what.done(s->what.arg, &s->receipt);
+        router_fill_receipt(r, !by_environment, d, told, &s->receipt);
+        s->what.done(s->what.arg, &s->receipt);
+    }
     if (told == RECEIPT_ACCEPTED) {
         finish_call(s);
         finish_reply(s);
@@ -138,7 +152,8 @@ void submission_refuse_by(struct submission *s, const struct mediate_question *q
         submission_question(s, NULL, &as_addressed);
         q = &as_addressed;
     }
-    enum receipt_code told = s->arrived ? d->code : router_may_tell(s->router, q, d);
+    enum receipt_code may_know = router_may_tell(s->router, q, d), told = s->arrived ? d->code : may_know;
+    s->may_know = may_know;
     submission_record(s, q, d, told);
     finish(s, d, told);
 }
@@ -146,6 +161,7 @@ void submission_refuse_by(struct submission *s, const struct mediate_question *q
 void submission_refuse(struct submission *s, enum receipt_code code, enum mediate_reason reason)
 {
     const struct mediate_decision d = {.code = code, .reason = reason, .rule = POLICY_RULE_NONE};
+    s->may_know = code;
     submission_record(s, NULL, &d, code);
     finish(s, &d, code);
 }

@@ -30,6 +30,7 @@ struct submission {
     bool arrived; // from another host, or from this one through the broker
     bool stored, duplicate, unknown;
     enum receipt_code link_refusal; // of the broker; ACCEPTED: none
+    enum receipt_code may_know;     // of a refusal: what its sender may
 };
 
 // A stage of its trace, at the time of its submission or now.

@@ -91,6 +91,10 @@ void submission_answer(struct submission *s, struct call *call)
 static void submit_reply(struct submission *s)
 {
     struct router *r = s->router;
+    if (envelope_refusal(&s->envelope) != RECEIPT_ACCEPTED) { // not theirs to say
+        submission_refuse(s, RECEIPT_INVALID, MEDIATE_REASON_ADDRESS);
+        return;
+    }
     struct call *call =
         s->sender ? calls_find_served(&r->calls, s->sender, &s->envelope.correlation, &s->to) : NULL;
     if (!call && s->sender && s->sender->replies_sent && seen_has(s->sender->replies_sent, s->dedup_key)) {
@@ -220,8 +224,8 @@ void router_operator_cancel(struct router *r, uint64_t handle)
         call->on_reply = NULL;
 }
 
-int router_deliver(struct router *r, const struct remote_arrival *a, router_receipt_cb *done, void *arg)
+int router_deliver(struct router *r, const struct remote_arrival *a, remote_decided_cb *done, void *arg)
 {
-    const struct submit what = {.arrival = a, .untrusted_envelope = a->envelope, .done = done, .arg = arg};
+    const struct submit what = {.arrival = a, .untrusted_envelope = a->envelope, .decided = done, .arg = arg};
     return router_submit(r, &what);
 }

@@ -134,11 +134,14 @@ static void on_receipt(void *arg, const struct router_receipt *receipt)
         abort();
 }
 
-static void on_arrived(void *arg, const struct router_receipt *receipt)
+static void on_arrived(void *arg, const struct router_receipt *receipt, const struct remote_refusal *refusal)
 {
     struct fuzz *f = arg;
-    if (f->arrivals_owed-- == 0 || (unsigned)receipt->code >= RECEIPT_CODE_COUNT)
+    if (f->arrivals_owed-- == 0 || (unsigned)receipt->code >= RECEIPT_CODE_COUNT ||
+        (refusal == NULL) != (receipt->code == RECEIPT_ACCEPTED))
         abort();
+    if (refusal)
+        router_tell_caller(f->router, refusal);
 }
 
 static void on_operator_receipt(void *arg, const struct router_receipt *receipt)

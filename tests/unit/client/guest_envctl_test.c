@@ -460,6 +460,14 @@ static void a_call_without_answer_ends_with_124(void **state)
     assert_says("envctl call: silent: no reply within 100 ms");
 }
 
+static void a_call_that_is_refused_far_away_ends_at_once_with_its_code(void **state)
+{
+    (void)state;
+    run("call", "full-far-away", "--timeout", "60s");
+    assert_exit(23);
+    assert_says("envctl call: full-far-away: mailbox-full: ask an operator\n  The receiver is behind");
+}
+
 static void wrong_usage_ends_with_2_and_says_what_is_right(void **state)
 {
     (void)state;
@@ -554,6 +562,7 @@ int main(void)
         T(serve_exec_runs_as_many_commands_at_once_as_it_may),
         T(monitor_says_what_went_and_how_sure_that_is),
         T(a_call_without_answer_ends_with_124),
+        T(a_call_that_is_refused_far_away_ends_at_once_with_its_code),
         T(wrong_usage_ends_with_2_and_says_what_is_right),
         T(help_knows_every_verb),
         T(without_an_agent_every_verb_says_where_it_looked),

@@ -336,6 +336,19 @@ static void a_call_that_nobody_answers_times_out(void **state)
     assert_int_equal(env_call(env, &out, 50, &reply), RECEIPT_DENIED);
 }
 
+static void a_call_that_is_refused_far_away_ends_with_that_code(void **state)
+{
+    (void)state;
+    struct env_outgoing out = text_to("full-far-away", "");
+    struct env_message *reply = NULL;
+    assert_int_equal(env_call(env, &out, 60000, &reply), RECEIPT_MAILBOX_FULL);
+    assert_string_equal(env_error(env), "mailbox-full: ask an operator");
+    out.to = "full-at-once"; // before the receipt, which is nobody's then
+    assert_int_equal(env_call(env, &out, 60000, &reply), RECEIPT_MAILBOX_FULL);
+    assert_null(reply);
+    assert_sent("silent", "still here");
+}
+
 static void a_late_reply_is_not_taken_for_another_calls(void **state)
 {
     (void)state;
@@ -539,6 +552,7 @@ int main(void)
         T(what_was_not_acknowledged_goes_to_the_next_program),
         T(calls_to_a_service_are_answered),
         T(a_call_that_nobody_answers_times_out),
+        T(a_call_that_is_refused_far_away_ends_with_that_code),
         T(a_late_reply_is_not_taken_for_another_calls),
         T(only_calls_can_be_answered),
         T(services_come_and_go),

@@ -156,6 +156,21 @@ static void say_gone(struct loop_host *h, uint32_t tag, struct wire_view address
                                        .gone = {address, certainty, view("stopped: \"by hand\"")}});
 }
 
+// What another host says to a call that this one had accepted.
+static void refuse_late(struct loop_host *h, const struct envelope *e)
+{
+    const struct agent_frame d = {.type = AGENT_DELIVER,
+                                  .envelope = {.kind = MESSAGE_REPLY,
+                                               .id = {{7}},
+                                               .correlation = e->id,
+                                               .from = e->to,
+                                               .to = view("acme/web"),
+                                               .n_headers = 1,
+                                               .headers = {{view(ENVELOPE_REFUSED), view("mailbox-full")}},
+                                               .body = view("ask an operator")}};
+    out_frame(h, &d);
+}
+
 static void handle_send(struct loop_host *h, const struct agent_frame *f)
 {
     const struct envelope *e = &f->envelope;
@@ -172,7 +187,14 @@ static void handle_send(struct loop_host *h, const struct agent_frame *f)
     } else if (strcmp(to.name, "nobody") == 0 || (to.is_service && !service_find(h, to.name))) {
         receipt.receipt.code = RECEIPT_NO_SUCH_ENVIRONMENT;
     }
+    bool late = strcmp(to.name, "full-far-away") == 0, early = strcmp(to.name, "full-at-once") == 0;
+    if (early) // the broker may tell the other host first
+        refuse_late(h, e);
     out_frame(h, &receipt);
+    if (late)
+        refuse_late(h, e);
+    if (late || early)
+        return;
     if (receipt.receipt.code != RECEIPT_ACCEPTED || strcmp(to.name, "silent") == 0)
         return;
     if (wire_view_equals(e->subject, "host.shutdown"))

@@ -370,6 +370,79 @@ static void a_host_that_is_not_its_user_id_lies(void **state)
     assert_int_equal(read_it(&d), AMQP_SENDER);
 }
 
+static struct envelope a_refusal(void)
+{
+    struct envelope e = {.kind = MESSAGE_REPLY,
+                         .id = {{1}},
+                         .correlation = {{2}},
+                         .from = view("acme/:db"),
+                         .to = view("acme/web"),
+                         .subject = view("refused"),
+                         .n_headers = 1,
+                         .headers = {{view(ENVELOPE_REFUSED), view("mailbox-full")}}};
+    return e;
+}
+
+static void a_refusal_comes_back_as_one_from_what_was_called(void **state)
+{
+    (void)state;
+    struct envelope e = a_refusal();
+    assert_int_equal(write_way(&e, REMOTE_TO_HOST, &to_db), 0);
+    struct broker_delivery d = delivered();
+    assert_true(text_is(header(&d, ENVELOPE_REFUSED)->value, "mailbox-full"));
+    assert_int_equal(read_it(&d), AMQP_GOOD);
+    assert_int_equal(envelope_refusal(&in.envelope), RECEIPT_MAILBOX_FULL);
+    assert_true(in.from.is_service);
+}
+
+static void outside_clients_see_the_code_of_a_refusal(void **state)
+{
+    (void)state;
+    struct envelope e = a_refusal();
+    assert_int_equal(write_way(&e, REMOTE_TO_CLIENT, &to_db), 0);
+    struct broker_delivery d = delivered();
+    assert_true(text_is(header(&d, ENVELOPE_REFUSED)->value, "mailbox-full"));
+    assert_true(text_is(d.properties.type, "refused"));
+}
+
+static void a_refusal_without_a_known_code_or_by_an_environment_is_none(void **state)
+{
+    (void)state;
+    struct envelope e = a_refusal();
+    write_way(&e, REMOTE_TO_HOST, &to_db);
+    struct broker_delivery d = delivered();
+    header(&d, ENVELOPE_REFUSED)->value = text("accepted");
+    assert_int_equal(read_it(&d), AMQP_FIELD);
+    header(&d, ENVELOPE_REFUSED)->value = text("whatever");
+    assert_int_equal(read_it(&d), AMQP_FIELD);
+    e.from = view("acme/db");
+    write_way(&e, REMOTE_TO_HOST, &to_db);
+    d = delivered();
+    header(&d, ENVELOPE_REFUSED)->name = text("env-h-" ENVELOPE_REFUSED);
+    assert_int_equal(read_it(&d), AMQP_FIELD);
+}
+
+static void an_unreadable_call_is_answered_only_at_its_own_queue(void **state)
+{
+    (void)state;
+    struct broker_delivery d = from_client();
+    d.routing_key = text("nobody");
+    assert_false(amqp_read_way_back(&d, &in)); // no call
+    d.properties.reply_to = text("client.ops.answers");
+    d.properties.correlation_id = text("mine");
+    assert_true(amqp_read_way_back(&d, &in));
+    assert_string_equal(in.from.name, "ops");
+    assert_string_equal(in.reply_to, "client.ops.answers");
+    assert_string_equal(in.correlation, "mine");
+    d.properties.user_id = text("client.eve"); // a lie, but the exchange says who it is
+    assert_true(amqp_read_way_back(&d, &in));
+    d.properties.reply_to = text("client.eve.answers");
+    assert_false(amqp_read_way_back(&d, &in));
+    d = a_delivery();
+    d.properties.reply_to = text("client.ops.answers");
+    assert_false(amqp_read_way_back(&d, &in)); // a host's
+}
+
 static void an_exchange_that_proves_nothing_is_not_believed(void **state)
 {
     (void)state;
@@ -502,6 +575,10 @@ int main(void)
         cmocka_unit_test(invalid_utf8_is_refused_as_such),
         cmocka_unit_test(oversized_headers_are_refused_as_such),
         cmocka_unit_test(a_host_that_is_not_its_user_id_lies),
+        cmocka_unit_test(a_refusal_comes_back_as_one_from_what_was_called),
+        cmocka_unit_test(outside_clients_see_the_code_of_a_refusal),
+        cmocka_unit_test(a_refusal_without_a_known_code_or_by_an_environment_is_none),
+        cmocka_unit_test(an_unreadable_call_is_answered_only_at_its_own_queue),
         cmocka_unit_test(an_exchange_that_proves_nothing_is_not_believed),
         cmocka_unit_test(an_outside_client_is_who_its_exchange_says),
         cmocka_unit_test(an_outside_client_that_says_otherwise_lies),

@@ -211,21 +211,48 @@ static void ignore_mail(void *arg)
 
 static const struct endpoint_cb callbacks = {.on_mail = ignore_mail, .on_removed = ignore_mail};
 
-static void start(uint32_t mailbox_messages)
+static void link_up(void)
 {
     static const struct broker_config broker = {.host = "mq"};
-    struct router_config config;
     struct err err;
-    router_config_default(&config);
-    if (mailbox_messages)
-        config.mailbox_messages_max = mailbox_messages;
     memset(&b, 0, sizeof b);
-    fixture_init(&f, &config);
     const struct remote_config remote_config = {.broker = &broker, .host = "h1", .epoch = 7};
     assert_int_equal(remote_new(f.base, &remote_config, f.router, f.mediator, &remote, &err), 0);
     assert_int_equal(router_environment_mailbox(f.router, "acme", "web", ROUTER_MAILBOX_HOST), 0);
     assert_int_equal(router_environment_mailbox(f.router, "acme", "db", ROUTER_MAILBOX_QUEUE), 0);
     assert_int_equal(endpoint_attach(f.router, "acme", "db", &callbacks, NULL, &db), 0);
+}
+
+static void start(uint32_t mailbox_messages)
+{
+    struct router_config config;
+    router_config_default(&config);
+    if (mailbox_messages)
+        config.mailbox_messages_max = mailbox_messages;
+    fixture_init(&f, &config);
+    link_up();
+}
+
+// As envd does.
+static void restart(void)
+{
+    static const struct router_ops ops = {.describe = fixture_describe,
+                                          .realtime_ms = fixture_realtime_ms,
+                                          .monotonic_ns = fixture_monotonic_ns};
+    const struct journal_config journal = {.folder = f.folder, .segment_bytes = 2u << 20};
+    struct router_config config;
+    struct err err;
+    router_config_default(&config);
+    endpoint_detach(db);
+    remote_stop(remote);
+    router_free(f.router);
+    remote_free(remote);
+    f.router = router_new(f.base, &config, &ops, &f, f.mediator);
+    assert_int_equal(router_open_journal(f.router, &journal, &err), 0);
+    assert_int_equal(router_environment_added(f.router, "acme", "web"), 0);
+    assert_int_equal(router_environment_added(f.router, "acme", "db"), 0);
+    router_settle(f.router);
+    link_up();
 }
 
 static int setup(void **state)
@@ -257,7 +284,7 @@ static struct broker_text text(const char *s)
     return (struct broker_text){s, strlen(s)};
 }
 
-static const char *from_host = "h2", *epoch = "3", *to = "acme/db", *key = "acme.db";
+static const char *from_host = "h2", *epoch = "3", *to = "acme/db", *key = "acme.db", *sent_kind = "send";
 
 // Message n of host h2, from acme/far.
 static void arrives_at(uint64_t consumer, uint64_t handle, unsigned n, bool redelivered)
@@ -272,7 +299,7 @@ static void arrives_at(uint64_t consumer, uint64_t handle, unsigned n, bool rede
                                 .exchange = text("env"),
                                 .routing_key = text(key),
                                 .body = text("hello")};
-    const char *headers[][2] = {{"env-version", "1"},     {"env-kind", "send"}, {"env-to", to},
+    const char *headers[][2] = {{"env-version", "1"},     {"env-kind", sent_kind},   {"env-to", to},
                                 {"env-from", "acme/far"}, {"env-epoch", epoch}, {"env-host", from_host}};
     d.properties = (struct broker_properties){
         .message_id = text(id), .user_id = text(user), .type = text("q"), .n_headers = 6};
@@ -388,11 +415,112 @@ static void without_that_copy_the_original_is_dead_lettered(void **state)
     (void)state;
     fixture_policy(&f, "* * * deny");
     arrives(1, 1);
-    outcome(BROKER_UNKNOWN);
+    outcome(BROKER_NACKED);
     assert_int_equal(b.settled[1], DEAD_LETTER);
-    b.publish_rc = -ENOBUFS;
+    b.publish_rc = -EINVAL; // with its reason it is too long
     arrives(2, 2);
     assert_int_equal(b.settled[2], DEAD_LETTER);
+}
+
+static void while_no_copy_can_be_made_it_comes_again(void **state)
+{
+    (void)state;
+    fixture_policy(&f, "* * * deny");
+    sent_kind = "call";
+    arrives(1, 1);
+    outcome(BROKER_UNKNOWN);
+    assert_int_equal(b.settled[1], REQUEUE);
+    arrives(2, 2);
+    outcome(BROKER_NOT_SENT);
+    assert_int_equal(b.settled[2], REQUEUE);
+    assert_int_equal(b.n_published, 2); // nobody was told
+    b.publish_rc = -ENOBUFS;
+    arrives(3, 3);
+    sent_kind = "send";
+    assert_int_equal(b.settled[3], REQUEUE);
+    assert_wanted("leave:mailbox "); // until there is room
+}
+
+static void a_caller_is_told_when_its_call_cannot_be_delivered_any_more(void **state)
+{
+    (void)state;
+    fixture_policy(&f, "* * * deny");
+    sent_kind = "call";
+    arrives(1, 1);
+    sent_kind = "send";
+    assert_int_equal(b.n_published, 1);
+    assert_memory_equal(b.last.exchange.data, "env.dead", 8);
+    outcome(BROKER_CONFIRMED);
+    assert_int_equal(b.settled[1], ACK);
+    assert_int_equal(b.n_published, 2);
+    assert_int_equal(b.last.exchange.len, 3);
+    assert_memory_equal(b.last.routing_key.data, "host.h2", 7);
+    assert_true(header_is("env-kind", "reply"));
+    assert_true(header_is("env-refused", "denied"));
+    assert_true(header_is("env-from", "acme/db"));
+    assert_true(header_is("env-to", "acme/far"));
+    outcome(BROKER_UNKNOWN); // nobody waits for it
+}
+
+static void a_clients_call_that_cannot_be_read_is_answered_with_what_is_wrong(void **state)
+{
+    (void)state;
+    struct broker_delivery d = {
+        .handle = 1,
+        .consumer = b.mailbox_consumer,
+        .exchange = text("client.ops"),
+        .routing_key = text("acme.db"),
+        .properties = {.type = text("q\xff"), .reply_to = text("client.ops.answers")}};
+    b.cb.on_delivery(b.arg, &d);
+    outcome(BROKER_CONFIRMED);
+    assert_int_equal(b.n_published, 2);
+    assert_int_equal(b.last.exchange.len, 0);
+    assert_memory_equal(b.last.routing_key.data, "client.ops.answers", 18);
+    assert_true(header_is("env-refused", "invalid"));
+    outcome(BROKER_CONFIRMED);
+    d.handle = 2;
+    d.properties.reply_to = text("client.eve.answers"); // somebody else's
+    b.cb.on_delivery(b.arg, &d);
+    outcome(BROKER_CONFIRMED);
+    assert_int_equal(b.settled[2], ACK);
+    assert_int_equal(b.n_published, 3);
+}
+
+static void what_has_expired_is_a_dead_letter_but_a_late_reply_is_not(void **state)
+{
+    (void)state;
+    struct remote_stats stats;
+    struct id id = numbered_id(8);
+    char call[ID_TEXT_CAP];
+    id_format(&id, call);
+    const struct broker_header headers[] = {{text("env-version"), text("1")},
+                                            {text("env-kind"), text("reply")},
+                                            {text("env-from"), text("acme/far")},
+                                            {text("env-to"), text("acme/web")},
+                                            {text("env-epoch"), text("3")},
+                                            {text("env-host"), text("h2")},
+                                            {text("env-expires"), text("1600000000000")}};
+    struct broker_delivery d = {.handle = 1,
+                                .consumer = b.inbox_consumer,
+                                .exchange = text("env"),
+                                .routing_key = text("host.h1"),
+                                .properties = {.user_id = text("envd.h2"),
+                                               .message_id = text(call),
+                                               .correlation_id = text(call),
+                                               .type = text("q"),
+                                               .n_headers = 7}};
+    memcpy(d.properties.headers, headers, sizeof headers);
+    b.cb.on_delivery(b.arg, &d);
+    assert_int_equal(b.settled[1], ACK);
+    assert_int_equal(b.n_published, 0);
+    d.handle = 2;
+    d.routing_key = text("acme.web");
+    d.properties.headers[1].value = text("send");
+    b.cb.on_delivery(b.arg, &d);
+    assert_true(header_is("env-refused", "expired"));
+    remote_get_stats(remote, &stats);
+    assert_int_equal(stats.late, 1);
+    assert_int_equal(stats.refused[RECEIPT_EXPIRED], 1);
 }
 
 static void who_lies_is_refused_counted_and_recorded(void **state)
@@ -432,6 +560,43 @@ static void an_earlier_life_of_a_host_is_refused_unless_the_broker_repeats_it(vo
     arrives(4, 4);
     assert_int_equal(b.settled[4], ACK);
     from_host = "h2";
+}
+
+static void an_earlier_life_of_a_host_is_refused_after_a_restart_too(void **state)
+{
+    (void)state;
+    epoch = "4";
+    arrives(1, 1);
+    assert_int_equal(b.settled[1], ACK);
+    restart();
+    epoch = "3";
+    arrives(2, 2);
+    assert_int_equal(b.settled[2], NOT_YET);
+    assert_true(header_is("env-refused", "stale"));
+    epoch = "5";
+    arrives(3, 3);
+    assert_int_equal(b.settled[3], ACK);
+    restart();
+    epoch = "4";
+    arrives(4, 4);
+    epoch = "3";
+    assert_int_equal(b.settled[4], NOT_YET);
+    assert_true(header_is("env-refused", "stale"));
+}
+
+static void a_new_queue_of_an_old_name_knows_of_no_lives(void **state)
+{
+    (void)state;
+    epoch = "4";
+    arrives(1, 1);
+    epoch = "3";
+    endpoint_detach(db);
+    assert_int_equal(router_environment_removed(f.router, "acme", "db"), 0);
+    assert_int_equal(router_environment_added(f.router, "acme", "db"), 0);
+    assert_int_equal(router_environment_mailbox(f.router, "acme", "db", ROUTER_MAILBOX_QUEUE), 0);
+    assert_int_equal(endpoint_attach(f.router, "acme", "db", &callbacks, NULL, &db), 0);
+    arrives(2, 2);
+    assert_int_equal(b.settled[2], ACK);
 }
 
 static void above_the_window_acknowledgements_wait_for_room_in_order(void **state)
@@ -913,8 +1078,14 @@ int main(void)
         TEST(what_was_stored_is_acknowledged_and_so_is_what_came_before),
         TEST(what_is_denied_lies_among_the_dead_letters_with_its_reason),
         TEST(without_that_copy_the_original_is_dead_lettered),
+        TEST(while_no_copy_can_be_made_it_comes_again),
+        TEST(a_caller_is_told_when_its_call_cannot_be_delivered_any_more),
+        TEST(a_clients_call_that_cannot_be_read_is_answered_with_what_is_wrong),
+        TEST(what_has_expired_is_a_dead_letter_but_a_late_reply_is_not),
         TEST(who_lies_is_refused_counted_and_recorded),
         TEST(an_earlier_life_of_a_host_is_refused_unless_the_broker_repeats_it),
+        TEST(an_earlier_life_of_a_host_is_refused_after_a_restart_too),
+        TEST(a_new_queue_of_an_old_name_knows_of_no_lives),
         TEST(above_the_window_acknowledgements_wait_for_room_in_order),
         TEST(what_is_held_too_long_is_acknowledged_and_the_queue_left_alone),
         TEST(handles_of_a_lost_connection_are_forgotten),

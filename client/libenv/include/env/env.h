@@ -82,8 +82,8 @@ const struct env_identity *env_identity(const struct env *env);
 // message's id goes to *ret_id (may be NULL) whatever happens.
 int env_send(struct env *env, const struct env_outgoing *message, struct id *ret_id);
 // Sends and waits for the reply until timeout_ms (1 or more) has passed, which is also the message's
-// deadline. 0: the reply is in *ret_reply, needs no env_ack(), and is the caller's to free. -ETIMEDOUT: none
-// came in time.
+// deadline. 0: the reply is in *ret_reply, needs no env_ack(), and is the caller's to free. A refusal may come
+// from the receiver's host, later than from one's own. -ETIMEDOUT: nothing came in time.
 int env_call(struct env *env, const struct env_outgoing *message, int timeout_ms,
              struct env_message **ret_reply);
 // Waits for the next message, at most timeout_ms (negative: for ever, 0: only looks). 0: it is in
