@@ -98,7 +98,7 @@ static struct remote_dead view_of(const struct broker_delivery *d)
 static void finish_if_whole(struct dead_walk *w)
 {
     struct remote *r = w->remote;
-    if (!w->ended || w->n_pending > 0 || r->dead_stopped)
+    if (!w->ended || w->n_pending > 0 || r->stopping)
         return;
     for (size_t i = 0; i < w->n; i++)
         broker_settle(r->broker, w->letters[i].handle, w->letters[i].how);

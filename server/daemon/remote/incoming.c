@@ -7,6 +7,7 @@
 
 #include "common/io.h"
 #include "common/log.h"
+#include "remote/bundle.h"
 #include "remote/remote_internal.h"
 
 #define SAID_MS 1000
@@ -17,6 +18,17 @@ struct delivery {
     uint64_t handle, consumer;
     const struct broker_delivery *now; // while its bytes are there; NULL afterwards
 };
+
+static void settle_stored(struct remote *r, struct intake *in, uint64_t handle)
+{
+    enum broker_settlement how = BROKER_ACK;
+    if (!incoming_bundle_settled(r, handle, &how) || !r->broker)
+        return;
+    if (in && how == BROKER_ACK)
+        intake_stored(in, handle);
+    else
+        broker_settle(r->broker, handle, how);
+}
 
 // The record of what never reached the router: with what could be read of it.
 static void record(struct remote *r, const struct amqp_incoming *in, enum mediate_reason reason)
@@ -147,10 +159,8 @@ static void on_decided(void *arg, const struct router_receipt *receipt, const st
     struct intake *in = intake_find(del->remote, del->consumer);
     if (receipt->code != RECEIPT_ACCEPTED)
         settle_refused(del, in, receipt, refusal);
-    else if (in && del->remote->broker)
-        intake_stored(in, del->handle);
     else
-        remote_settle(del->remote, del->handle, BROKER_ACK);
+        settle_stored(del->remote, in, del->handle);
     if (del->now)
         del->handle = 0; // incoming_delivery() frees it
     else
@@ -183,23 +193,12 @@ static void hand_over(struct remote *r, struct intake *in, const struct broker_d
         free(del);
 }
 
-void incoming_delivery(void *arg, const struct broker_delivery *d)
+static void take_in(struct remote *r, const struct broker_delivery *d)
 {
-    struct remote *r = arg;
     const char *what = NULL;
     struct intake *in = intake_find(r, d->consumer);
     if (!in) { // stopped or paused meanwhile
         remote_settle(r, d->handle, BROKER_REQUEUE);
-        return;
-    }
-    if (remote_presence_is(r, d)) {
-        remote_presence_heard(r, d);
-        remote_settle(r, d->handle, BROKER_ACK);
-        return;
-    }
-    if (remote_trace_is(r, d)) {
-        remote_trace_heard(r, d);
-        remote_settle(r, d->handle, BROKER_ACK);
         return;
     }
     r->stats.delivered++;
@@ -215,4 +214,24 @@ void incoming_delivery(void *arg, const struct broker_delivery *d)
         incoming_put_back(r, d->handle, in);
     else
         hand_over(r, in, d);
+}
+
+void incoming_delivery(void *arg, const struct broker_delivery *d)
+{
+    struct remote *r = arg;
+    if (remote_presence_is(r, d)) {
+        remote_presence_heard(r, d);
+        remote_settle(r, d->handle, BROKER_ACK);
+        return;
+    }
+    if (remote_trace_is(r, d)) {
+        remote_trace_heard(r, d);
+        remote_settle(r, d->handle, BROKER_ACK);
+        return;
+    }
+    int rc = bundle_is(d) ? incoming_bundle_open(r, d, take_in) : -ENOENT;
+    if (rc == -ENOMEM)
+        incoming_put_back(r, d->handle, intake_find(r, d->consumer));
+    else if (rc < 0) // a message by itself; or what only looks like a bundle, and is no message either
+        take_in(r, d);
 }

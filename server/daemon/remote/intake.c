@@ -8,7 +8,7 @@
 
 #define WINDOW_MAILBOX 256 // messages at a receiver above which it is sent no more
 #define WINDOW_SERVICE 32  // small, so that other hosts' servers have their share
-#define PREFETCH_INBOX 256
+#define PREFETCH       16  // AMQP messages, each perhaps a bundle
 #define HELD_MAX_MS    60000 // far below the broker's patience with who does not acknowledge
 #define PAUSE_MS       500
 
@@ -56,8 +56,7 @@ static void consume(struct intake *in)
     struct remote *r = in->remote;
     in->id = ++r->ids;
     table_insert(&r->intakes_by_id, &in->by_id, in->id);
-    uint32_t prefetch = in->kind == INTAKE_INBOX ? PREFETCH_INBOX : window_of(in);
-    broker_want_consumer(r->broker, in->queue, (uint16_t)prefetch, in->id);
+    broker_want_consumer(r->broker, in->queue, in->kind == INTAKE_SERVICE ? WINDOW_SERVICE : PREFETCH, in->id);
 }
 
 static void set_n_held(struct intake *in, uint32_t n)

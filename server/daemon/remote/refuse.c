@@ -19,7 +19,7 @@ struct burial {
 
 void remote_settle(struct remote *r, uint64_t handle, enum broker_settlement how)
 {
-    if (r->broker)
+    if (incoming_bundle_settled(r, handle, &how) && r->broker)
         broker_settle(r->broker, handle, how);
 }
 

@@ -64,7 +64,8 @@ static int init(struct remote *r, const struct remote_config *config, struct err
     r->self = (struct amqp_self){r->user, r->host, config->epoch};
     r->key = siphash_key_random();
     r->tick = event_new(r->base, -1, EV_PERSIST, on_tick, r);
-    if (table_init(&r->intakes_by_id, 64) < 0 || table_init(&r->intakes_by_queue, 64) < 0 || !r->tick ||
+    if (table_init(&r->intakes_by_id, 64) < 0 || table_init(&r->intakes_by_queue, 64) < 0 ||
+        table_init(&r->lanes, 64) < 0 || table_init(&r->bundles, 64) < 0 || !r->tick ||
         event_add(r->tick, &every) < 0)
         return err_set(err, -ENOMEM, "no memory for the link to the broker");
     int rc = broker_new(r->base, config->broker, &cb, r, &r->broker, err);
@@ -108,7 +109,7 @@ void remote_stop(struct remote *r)
     if (!r || !r->broker)
         return;
     remote_trace_done(r);
-    r->dead_stopped = true;
+    r->stopping = true;
     broker_free(r->broker); // outcomes come from within
     r->broker = NULL;
     free(r->dead);
@@ -125,6 +126,8 @@ void remote_free(struct remote *r)
     remote_presence_done(r);
     table_done(&r->intakes_by_id);
     table_done(&r->intakes_by_queue);
+    table_done(&r->lanes); // empty: every outcome is known
+    incoming_bundles_done(r);
     if (r->tick)
         event_free(r->tick);
     free(r);

@@ -61,6 +61,10 @@ struct remote {
     struct table intakes_by_id, intakes_by_queue;
     LIST_HEAD(, intake) intakes, services_holding;
     uint64_t ids;
+    struct table lanes;   // what leaves, by routing key: lane.c
+    size_t waiting_bytes; // in them
+    struct table bundles; // what arrived as one, by handle: incoming_bundle.c
+    bool stopping; // the last outcomes come while the link ends
     struct event *tick;
     char presence_key[AMQP_KEY_CAP];
     uint64_t alive_ms; // when this host last said that it is there
@@ -70,7 +74,6 @@ struct remote {
     uint64_t started_ms, answered_ms; // and how many questions of others were answered since then
     uint32_t n_answered;
     struct dead_walk *dead; // among the broker's dead letters; NULL: nobody looks
-    bool dead_stopped;      // its last outcomes come while the link ends
     struct remote_stats stats;
     uint64_t said_ms;              // when the log last heard of a refusal
     struct amqp_outgoing outgoing; // too large for the stack
@@ -127,6 +130,14 @@ void remote_trace_heard(struct remote *r, const struct broker_delivery *d);
 // sentence; done is not called then.
 int remote_dead_publish(struct remote *r, const struct broker_delivery *letter, broker_done_cb *done,
                         void *arg, const char **ret_code, const char **ret_text);
+
+// incoming_bundle.c: a bundle's parts share its handle, and each is settled by itself.
+// Hands its parts to part(), one after the other. -EINVAL: it is none that a host makes; -ENOMEM.
+int incoming_bundle_open(struct remote *r, const struct broker_delivery *d,
+                         void (*part)(struct remote *r, const struct broker_delivery *part));
+// False: other parts of that delivery are not settled yet. True: settle the delivery, as *how then says.
+bool incoming_bundle_settled(struct remote *r, uint64_t handle, enum broker_settlement *how);
+void incoming_bundles_done(struct remote *r);
 
 // incoming.c
 void incoming_delivery(void *arg, const struct broker_delivery *d); // broker_cb.on_delivery
