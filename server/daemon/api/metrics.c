@@ -98,6 +98,10 @@ static void remote_messages(FILE *out, const struct remote_stats *s, const struc
                 (unsigned long long)s->refused[i]);
     counter(out, "envd_arrivals_late", "Replies that nobody waited for any more.", s->late);
     counter(out, "envd_arrivals_put_back", "Left at the broker for want of room.", s->put_back);
+    counter(out, "envd_broker_bundles", "AMQP messages that left with several messages in them.", s->bundles);
+    counter(out, "envd_broker_bundled", "Messages that left in those.", s->bundled);
+    gauge(out, "envd_broker_gathering_bytes", "Of messages that wait for earlier ones' confirms.",
+          s->gathering_bytes);
     gauge(out, "envd_broker_consumers", "Queues that are consumed.", s->consumers);
     gauge(out, "envd_broker_held", "Stored, and not acknowledged until there is room for more.", s->held);
     gauge(out, "envd_broker_paused", "Queues that are left alone until there is room.", s->paused);

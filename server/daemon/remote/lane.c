@@ -197,6 +197,10 @@ static int publish_load(struct lane *lane, struct parcel *p, const struct load *
     if (p->n > 1)
         make_bundle(&publication, load->expires_ms, expiration,
                     (struct broker_text){(const char *)load->bytes, load->len});
+    if (p->n > 1) {
+        lane->remote->stats.bundles++;
+        lane->remote->stats.bundled += p->n;
+    }
     publication.patience_ms = load->deadline_ms > now_ms ? (uint32_t)(load->deadline_ms - now_ms) : 1;
     return broker_publish(lane->remote->broker, &publication, on_outcome, p);
 }

@@ -137,6 +137,7 @@ void remote_get_stats(const struct remote *r, struct remote_stats *ret)
 {
     const struct intake *in;
     *ret = r->stats;
+    ret->gathering_bytes = r->waiting_bytes;
     if (r->broker)
         broker_get_stats(r->broker, &ret->broker);
     LIST_FOREACH(in, &r->intakes, link)

@@ -38,6 +38,8 @@ struct remote_stats {
     uint64_t refused[RECEIPT_CODE_COUNT]; // by the router, for good
     uint64_t late;                        // replies that nobody waits for any more
     uint64_t put_back;                    // for want of room
+    uint64_t bundles, bundled;            // that left: AMQP messages of several, and messages in them
+    uint64_t gathering_bytes;             // now: of messages that wait for earlier ones' confirms
     uint64_t consumers, held, paused;     // now: queues that are consumed, deliveries stored whose
                                           // acknowledgement waits for room, queues left alone until there is
 };
