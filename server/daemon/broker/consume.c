@@ -13,7 +13,36 @@ int deliveries_init(struct deliveries *d, amqp_channel_t channel, struct broker_
     *d = (struct deliveries){.channel = channel, .stats = stats};
     TAILQ_INIT(&d->all);
     TAILQ_INIT(&d->marked);
-    return table_init(&d->by_handle, 256);
+    return table_init(&d->by_handle, 256) < 0 || table_init(&d->tallies, 64) < 0 ? -ENOMEM : 0;
+}
+
+static struct tally *find_tally(const struct deliveries *d, uint64_t queue)
+{
+    struct table_node *n = table_first(&d->tallies, queue);
+    return n ? table_entry(n, struct tally, node) : NULL;
+}
+
+bool deliveries_any(const struct deliveries *d, uint64_t queue)
+{
+    return find_tally(d, queue) != NULL;
+}
+
+static struct tally *count_in(struct deliveries *d, uint64_t queue)
+{
+    struct tally *t = find_tally(d, queue);
+    if (!t && (t = calloc(1, sizeof *t)))
+        table_insert(&d->tallies, &t->node, queue);
+    if (t)
+        t->n++;
+    return t;
+}
+
+static void count_out(struct deliveries *d, struct tally *t)
+{
+    if (--t->n > 0)
+        return;
+    table_remove(&d->tallies, &t->node);
+    free(t);
 }
 
 static void drop(struct deliveries *d, struct unsettled *u)
@@ -22,6 +51,7 @@ static void drop(struct deliveries *d, struct unsettled *u)
     if (u->marked)
         TAILQ_REMOVE(&d->marked, u, marked_link);
     table_remove(&d->by_handle, &u->node);
+    count_out(d, u->tally);
     d->stats->unsettled--;
     free(u);
 }
@@ -40,6 +70,7 @@ void deliveries_done(struct deliveries *d)
         return;
     deliveries_reset(d, 0);
     table_done(&d->by_handle);
+    table_done(&d->tallies);
 }
 
 static uint64_t handle_of(const struct deliveries *d, uint64_t tag)
@@ -47,11 +78,13 @@ static uint64_t handle_of(const struct deliveries *d, uint64_t tag)
     return d->generation << TAG_BITS | (tag & ((1ull << TAG_BITS) - 1));
 }
 
-uint64_t deliveries_add(struct deliveries *d, uint64_t tag)
+uint64_t deliveries_add(struct deliveries *d, uint64_t tag, uint64_t queue)
 {
     struct unsettled *u = calloc(1, sizeof *u);
-    if (!u)
+    if (!u || !(u->tally = count_in(d, queue))) {
+        free(u);
         return 0;
+    }
     u->tag = tag;
     TAILQ_INSERT_TAIL(&d->all, u, link);
     table_insert(&d->by_handle, &u->node, handle_of(d, tag)); // tags are consecutive: as good as a hash

@@ -8,16 +8,23 @@
 struct unsettled {
     TAILQ_ENTRY(unsettled) link, marked_link;
     struct table_node node; // by handle
+    struct tally *tally;
     uint64_t tag;
     enum broker_settlement how;
     bool marked; // to be settled
 };
 TAILQ_HEAD(unsettled_list, unsettled);
 
+// How many of one queue there are, while there are any.
+struct tally {
+    struct table_node node; // by the queue's serial
+    uint64_t n;
+};
+
 struct deliveries {
     amqp_channel_t channel;
     uint64_t generation; // of the channel: a tag means nothing on the next one
-    struct table by_handle;
+    struct table by_handle, tallies;
     struct unsettled_list all; // by tag
     struct unsettled_list marked;
     struct broker_stats *stats;
@@ -27,8 +34,10 @@ int deliveries_init(struct deliveries *d, amqp_channel_t channel, struct broker_
 void deliveries_done(struct deliveries *d);
 // The channel is new: forgets everything. generation: one that no channel had before.
 void deliveries_reset(struct deliveries *d, uint64_t generation);
-// Its handle, or 0: no memory.
-uint64_t deliveries_add(struct deliveries *d, uint64_t tag);
+// queue: the serial of the queue that it comes from. Its handle, or 0: no memory.
+uint64_t deliveries_add(struct deliveries *d, uint64_t tag, uint64_t queue);
+// Whether any of that queue are not settled.
+bool deliveries_any(const struct deliveries *d, uint64_t queue);
 // False: no such handle.
 bool deliveries_settle(struct deliveries *d, uint64_t handle, enum broker_settlement how);
 // Takes the next frame's worth of what is marked: *ret_tag up to which (multiple) or which one. False:

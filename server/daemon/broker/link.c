@@ -22,7 +22,7 @@ int link_init(struct link *l)
     l->shared = l->stats;
     if (publisher_init(&l->publisher, l->settings.publish_window, &l->topology, &l->outgoing, &l->stats) <
             0 ||
-        topology_init(&l->topology, &l->settings, &l->outgoing, &l->stats) < 0 ||
+        topology_init(&l->topology, &l->settings, &l->consumed, &l->outgoing, &l->stats) < 0 ||
         deliveries_init(&l->consumed, CHANNEL_CONSUME, &l->stats) < 0 ||
         deliveries_init(&l->got, CHANNEL_GET, &l->stats) < 0)
         return -ENOMEM;

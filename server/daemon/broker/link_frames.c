@@ -186,7 +186,7 @@ static int take_delivery(struct link *l, struct arrival *m, struct failure *ret)
     struct deliveries *d = m->channel == CHANNEL_GET ? &l->got : &l->consumed;
     bool wanted = m->channel == CHANNEL_GET ? l->getter.current != NULL
                                             : topology_consumer(&l->topology, m->consumer) != NULL;
-    m->handle = deliveries_add(d, m->tag);
+    m->handle = deliveries_add(d, m->tag, topology_serial(&l->topology, m->consumer));
     if (m->handle == 0) {
         free(m);
         failure_set(ret, BROKER_UNREACHABLE, "no memory for a delivery");

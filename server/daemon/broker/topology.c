@@ -229,10 +229,43 @@ static bool may_consume(const struct topology *t, const struct queue *q)
     return q->ready || (q->was_there && q->thing.wanted && !t->probe);
 }
 
+// The order holds only if nothing of a consumer before is still on its way back: what the broker has left
+// would overtake it.
+static bool may_follow(const struct topology *t, const struct consumer *con)
+{
+    const struct consumer *other;
+    bool shared = false;
+    TAILQ_FOREACH(other, &con->queue->consumers, link)
+    {
+        bool there = other->thing.state == THING_THERE || other->thing.state == THING_ASKED;
+        if (other != con && there && !other->thing.wanted)
+            return false;
+        shared = shared || (other != con && there);
+    }
+    return shared || !deliveries_any(t->unsettled, con->queue->serial);
+}
+
+static void let_wait(struct topology *t, struct consumer *con)
+{
+    con->waits = true;
+    TAILQ_INSERT_TAIL(&t->consumers_waiting, con, todo_link);
+}
+
+static void look_at_waiting(struct topology *t)
+{
+    struct consumer *con, *next;
+    for (con = TAILQ_FIRST(&t->consumers_waiting); con; con = next) {
+        next = TAILQ_NEXT(con, todo_link);
+        if (may_follow(t, con))
+            consumer_touch(t, con);
+    }
+}
+
 static int pump_consumers(struct topology *t, struct conn *c, struct failure *ret)
 {
     struct consumer *con;
     int rc = 0;
+    look_at_waiting(t);
     while (rc == 0 && (con = TAILQ_FIRST(&t->consumers_todo)) &&
            has_place(&t->pipelines[CHANNEL_CONSUME], 2) && conn_may_send(c, STEP_BYTES)) {
         enum thing_state state = con->thing.state;
@@ -242,6 +275,8 @@ static int pump_consumers(struct topology *t, struct conn *c, struct failure *re
             drop_consumer(t, con);
         else if (!con->thing.wanted && state == THING_THERE)
             rc = send_cancel(t, con, c, ret);
+        else if (con->thing.wanted && state == THING_MISSING && !may_follow(t, con))
+            let_wait(t, con);
         else if (con->thing.wanted && state == THING_MISSING && may_consume(t, con->queue))
             rc = send_consume(t, con, c, ret);
     }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "broker/conn.h"
+#include "broker/consume.h"
 #include "broker/frames.h"
 #include "broker/item.h"
 #include "common/siphash.h"
@@ -42,10 +43,10 @@ struct binding {
 
 struct consumer {
     TAILQ_ENTRY(consumer) link;      // queue.consumers
-    TAILQ_ENTRY(consumer) todo_link; // topology.consumers_todo
+    TAILQ_ENTRY(consumer) todo_link; // topology.consumers_todo or .consumers_waiting
     struct table_node node;
     struct thing thing;
-    bool todo;
+    bool todo, waits;
     uint64_t number;
     uint16_t prefetch;
     struct queue *queue;
@@ -60,7 +61,8 @@ struct queue {
     bool look;      // ask for it as it is, whatever its arguments
     bool differs;   // it is there with other arguments than the wanted ones
     uint8_t channel;
-    bool changed; // while it was asked for: what is answered is not what is wanted
+    uint64_t serial; // no other queue's, also after this one
+    bool changed;    // while it was asked for: what is answered is not what is wanted
     unsigned n_bindings_asked, n_steps;
     struct wish_queue limits;
     char *name, *dead_letter_exchange;
@@ -100,6 +102,9 @@ struct topology {
     TAILQ_HEAD(, exchange) exchanges;
     TAILQ_HEAD(, queue) queues, queues_todo;
     TAILQ_HEAD(, consumer) consumers_todo;
+    TAILQ_HEAD(, consumer) consumers_waiting; // for the deliveries of the one before to be settled
+    const struct deliveries *unsettled;
+    uint64_t last_serial;
     struct table queues_by_name, bindings_by_names, bindings_by_address, consumers_by_number;
     struct siphash_key key;
     struct pipeline pipelines[N_CHANNELS];
@@ -117,14 +122,16 @@ struct topology {
     struct broker_stats *stats;
 };
 
-int topology_init(struct topology *t, const struct settings *s, struct item_queue *out,
-                  struct broker_stats *stats);
+// unsettled: what consumers were given.
+int topology_init(struct topology *t, const struct settings *s, const struct deliveries *unsettled,
+                  struct item_queue *out, struct broker_stats *stats);
 void topology_done(struct topology *t);
 
 // --- wishes: wishes.c ---
 int topology_apply(struct topology *t, const struct wish *w);                         // 0 or -ENOMEM
 struct queue *topology_queue(const struct topology *t, const char *name, size_t len); // NULL: none
 struct consumer *topology_consumer(const struct topology *t, uint64_t number);        // NULL: none wanted
+uint64_t topology_serial(const struct topology *t, uint64_t consumer); // of its queue; 0: unknown
 // For the files of topology only.
 void thing_set(struct topology *t, struct thing *thing, enum thing_state state);
 void queue_gone(struct queue *q); // that it and its bindings were there counts no longer

@@ -6,15 +6,20 @@
 
 #include "broker/topology.h"
 
-int topology_init(struct topology *t, const struct settings *s, struct item_queue *out,
-                  struct broker_stats *stats)
+int topology_init(struct topology *t, const struct settings *s, const struct deliveries *unsettled,
+                  struct item_queue *out, struct broker_stats *stats)
 {
-    *t = (struct topology){
-        .settings = s, .out = out, .stats = stats, .retry_ns = UINT64_MAX, .key = siphash_key_random()};
+    *t = (struct topology){.settings = s,
+                           .unsettled = unsettled,
+                           .out = out,
+                           .stats = stats,
+                           .retry_ns = UINT64_MAX,
+                           .key = siphash_key_random()};
     TAILQ_INIT(&t->exchanges);
     TAILQ_INIT(&t->queues);
     TAILQ_INIT(&t->queues_todo);
     TAILQ_INIT(&t->consumers_todo);
+    TAILQ_INIT(&t->consumers_waiting);
     if (table_init(&t->queues_by_name, 64) < 0 || table_init(&t->bindings_by_names, 64) < 0 ||
         table_init(&t->bindings_by_address, 64) < 0 || table_init(&t->consumers_by_number, 64) < 0)
         return -ENOMEM;
@@ -117,6 +122,12 @@ struct consumer *topology_consumer(const struct topology *t, uint64_t number)
     return c && c->thing.wanted ? c : NULL;
 }
 
+uint64_t topology_serial(const struct topology *t, uint64_t consumer)
+{
+    const struct consumer *c = find_consumer(t, consumer);
+    return c ? c->queue->serial : 0;
+}
+
 // --- having something to do ---
 
 void queue_touch(struct topology *t, struct queue *q)
@@ -138,10 +149,18 @@ void binding_touch(struct topology *t, struct binding *b)
     queue_touch(t, b->queue);
 }
 
+static void stop_waiting(struct topology *t, struct consumer *c)
+{
+    if (c->waits)
+        TAILQ_REMOVE(&t->consumers_waiting, c, todo_link);
+    c->waits = false;
+}
+
 void consumer_touch(struct topology *t, struct consumer *c)
 {
     if (c->todo)
         return;
+    stop_waiting(t, c);
     c->todo = true;
     TAILQ_INSERT_TAIL(&t->consumers_todo, c, todo_link);
 }
@@ -158,6 +177,7 @@ static struct queue *make_queue(struct topology *t, const char *name)
     TAILQ_INIT(&q->bindings_todo);
     TAILQ_INIT(&q->bindings);
     TAILQ_INIT(&q->consumers);
+    q->serial = ++t->last_serial;
     q->channel = (uint8_t)(CHANNEL_DECLARE + t->last_channel++ % N_DECLARING);
     thing_begin(t, &q->thing);
     q->thing.wanted = false;
@@ -201,6 +221,7 @@ void consumer_free(struct topology *t, struct consumer *c)
 {
     if (c->todo)
         TAILQ_REMOVE(&t->consumers_todo, c, todo_link);
+    stop_waiting(t, c);
     TAILQ_REMOVE(&c->queue->consumers, c, link);
     table_remove(&t->consumers_by_number, &c->node);
     thing_end(t, &c->thing);

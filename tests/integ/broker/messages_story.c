@@ -146,6 +146,34 @@ static void at_most_prefetch_deliveries_are_unsettled(void **state)
     run_for(300);
 }
 
+// A queue that is left and consumed again at once, as when an environment is restarted: what its first
+// consumer was given and gives back comes before what the broker still has.
+static void a_second_consumer_waits_for_what_the_first_gives_back(void **state)
+{
+    (void)state;
+    char body[16];
+    peer_want_plain_queue(&p, "mailbox.acme.again");
+    for (int i = 0; i < 20; i++) {
+        snprintf(body, sizeof body, "%d", i);
+        peer_publish(&p, "", "mailbox.acme.again", NULL, body);
+    }
+    run_until_at_least(&p.n_done, 20, 20);
+    broker_want_consumer(p.broker, "mailbox.acme.again", 8, 1);
+    run_until_at_least(&p.n_received, 8, 20);
+    broker_unwant_consumer(p.broker, 1);
+    broker_want_consumer(p.broker, "mailbox.acme.again", 100, 2);
+    run_for(500);
+    assert_int_equal(p.n_received, 8);
+    broker_settle(p.broker, p.received[0].handle, BROKER_ACK);
+    for (int i = 1; i < 8; i++)
+        broker_settle(p.broker, p.received[i].handle, BROKER_REQUEUE);
+    run_until_at_least(&p.n_received, 8 + 19, 20);
+    for (int i = 1; i < 20; i++)
+        assert_int_equal(atoi(p.received[7 + i].body), i);
+    broker_unwant_queue(p.broker, "mailbox.acme.again", true);
+    run_for(300);
+}
+
 static void what_is_put_back_comes_again_and_says_so(void **state)
 {
     (void)state;
@@ -435,6 +463,7 @@ int main(void)
         T(a_full_queue_nacks),
         T(bodies_of_every_size_pass_unharmed),
         T(at_most_prefetch_deliveries_are_unsettled),
+        T(a_second_consumer_waits_for_what_the_first_gives_back),
         T(what_is_put_back_comes_again_and_says_so),
         T(acks_in_any_order_leave_nothing_behind),
         T(what_waits_in_a_queue_is_counted),

@@ -228,7 +228,7 @@ static void acks_from_the_oldest_on_become_one(void **state)
     uint64_t h[5];
     (void)state;
     for (uint64_t i = 0; i < 5; i++)
-        h[i] = deliveries_add(&d, i + 1);
+        h[i] = deliveries_add(&d, i + 1, 1);
     assert_true(deliveries_settle(&d, h[2], BROKER_ACK));
     assert_true(deliveries_settle(&d, h[0], BROKER_ACK));
     assert_true(deliveries_settle(&d, h[1], BROKER_ACK));
@@ -243,7 +243,7 @@ static void acks_from_the_oldest_on_become_one(void **state)
 static void what_goes_back_is_never_part_of_an_ack(void **state)
 {
     (void)state;
-    uint64_t h1 = deliveries_add(&d, 1), h2 = deliveries_add(&d, 2), h3 = deliveries_add(&d, 3);
+    uint64_t h1 = deliveries_add(&d, 1, 1), h2 = deliveries_add(&d, 2, 1), h3 = deliveries_add(&d, 3, 1);
     deliveries_settle(&d, h3, BROKER_ACK);
     deliveries_settle(&d, h2, BROKER_DEAD_LETTER);
     deliveries_settle(&d, h1, BROKER_REQUEUE);
@@ -257,9 +257,9 @@ static void what_goes_back_is_never_part_of_an_ack(void **state)
 static void handles_of_an_earlier_channel_mean_nothing(void **state)
 {
     (void)state;
-    uint64_t before = deliveries_add(&d, 1);
+    uint64_t before = deliveries_add(&d, 1, 1);
     deliveries_reset(&d, 9);
-    uint64_t after = deliveries_add(&d, 1);
+    uint64_t after = deliveries_add(&d, 1, 1);
     assert_int_not_equal(before, after);
     assert_false(deliveries_settle(&d, before, BROKER_ACK));
     assert_nothing_to_settle();
