@@ -1,6 +1,7 @@
-// What leaves for one receiver: a few messages wait for their confirms, the next gather meanwhile and leave
-// together (bundle.h). No timer: a message to whom nothing is under way leaves at once, alone. The order is
-// kept. Called by outgoing.c.
+// What leaves for one receiver: while two AMQP messages wait for their confirms, the next gather, and leave
+// together (bundle.h) when one is confirmed, or when there are enough for a whole bundle. No timer: a message
+// leaves at once, alone, when the broker has little to do for its receiver. The order is kept. Called by
+// outgoing.c.
 #include "remote/lane.h"
 
 #include <errno.h>
@@ -11,7 +12,8 @@
 #include "remote/bundle.h"
 #include "remote/remote_internal.h"
 
-#define UNCONFIRMED_MAX   4
+#define UNCONFIRMED       2
+#define UNCONFIRMED_MAX   4           // when there are whole bundles
 #define WAITING_BYTES_MAX (64u << 20) // of all lanes
 
 struct waiting {
@@ -26,8 +28,8 @@ struct waiting {
 struct lane {
     struct table_node by_key;
     struct remote *remote;
-    unsigned n_unconfirmed;
-    bool telling; // senders hear of an outcome, and may send again
+    unsigned n_unconfirmed, n_waiting;
+    bool busy; // senders may hear of outcomes, and send again
     STAILQ_HEAD(, waiting) waiting;
     struct broker_text key;
     char text[];
@@ -75,7 +77,7 @@ static struct lane *find_or_make(struct remote *r, struct broker_text key)
 
 static void free_if_idle(struct lane *lane)
 {
-    if (lane->n_unconfirmed > 0 || !STAILQ_EMPTY(&lane->waiting) || lane->telling)
+    if (lane->n_unconfirmed > 0 || !STAILQ_EMPTY(&lane->waiting) || lane->busy)
         return;
     table_remove(&lane->remote->lanes, &lane->by_key);
     free(lane);
@@ -85,6 +87,7 @@ static struct waiting *take_first(struct lane *lane)
 {
     struct waiting *w = STAILQ_FIRST(&lane->waiting);
     STAILQ_REMOVE_HEAD(&lane->waiting, link);
+    lane->n_waiting--;
     lane->remote->waiting_bytes -= w->len;
     return w;
 }
@@ -103,10 +106,10 @@ static void on_outcome(void *arg, enum broker_outcome outcome)
     struct parcel *p = arg;
     struct lane *lane = p->lane;
     lane->n_unconfirmed--;
-    lane->telling = true;
+    lane->busy = true;
     advance(lane); // first: the broker has something to do while the senders hear of it
     tell(p, outcome);
-    lane->telling = false;
+    lane->busy = false;
     free_if_idle(lane);
 }
 
@@ -229,9 +232,15 @@ static void send_next(struct lane *lane)
     free(load.bytes);
 }
 
+static bool may_leave(const struct lane *lane)
+{
+    return lane->n_waiting > 0 &&
+           lane->n_unconfirmed < (lane->n_waiting < BUNDLE_PARTS_MAX ? UNCONFIRMED : UNCONFIRMED_MAX);
+}
+
 static void advance(struct lane *lane)
 {
-    while (!STAILQ_EMPTY(&lane->waiting) && lane->n_unconfirmed < UNCONFIRMED_MAX) {
+    while (may_leave(lane)) {
         struct waiting *first = STAILQ_FIRST(&lane->waiting);
         if (first->deadline_ms > monotonic_ms() && lane->remote->broker && !lane->remote->stopping) {
             send_next(lane);
@@ -279,6 +288,7 @@ static int let_wait(struct lane *lane, const struct broker_publication *publicat
     wire_writer_init(&writer, w->bytes, len);
     bundle_part_write(&writer, publication);
     STAILQ_INSERT_TAIL(&lane->waiting, w, link);
+    lane->n_waiting++;
     r->waiting_bytes += len;
     return 0;
 }
@@ -289,9 +299,13 @@ int lane_send(struct remote *r, const struct broker_publication *publication, ui
     struct lane *lane = find_or_make(r, publication->routing_key);
     if (!lane)
         return -ENOMEM;
-    bool clear = STAILQ_EMPTY(&lane->waiting) && lane->n_unconfirmed < UNCONFIRMED_MAX;
+    bool clear = lane->n_waiting == 0 && lane->n_unconfirmed < UNCONFIRMED, was_busy = lane->busy;
     int rc = clear ? publish_alone(lane, publication, done, arg)
                    : let_wait(lane, publication, expires_ms, done, arg);
+    lane->busy = true;
+    if (!was_busy)
+        advance(lane);
+    lane->busy = was_busy;
     free_if_idle(lane);
     return rc;
 }

@@ -13,6 +13,7 @@
 #include "remote/remote_internal.h"
 
 #define PUBLISHED_MAX 256
+#define FEW           2 // that leave one by one
 
 static struct {
     struct {
@@ -161,26 +162,26 @@ static void assert_told_in_order(unsigned n)
 static void a_few_leave_at_once_each_alone(void **state)
 {
     (void)state;
-    sends("acme.db", 1, 4);
-    assert_int_equal(b.n, 4);
-    for (unsigned i = 0; i < 4; i++)
+    sends("acme.db", 1, FEW);
+    assert_int_equal(b.n, FEW);
+    for (unsigned i = 0; i < FEW; i++)
         assert_false(b.published[i].bundle);
-    assert_string_equal(b.published[3].id, "id-4");
-    assert_true(b.published[3].mandatory);
+    assert_string_equal(b.published[1].id, "id-2");
+    assert_true(b.published[1].mandatory);
 }
 
 static void what_gathers_meanwhile_leaves_together_and_in_order(void **state)
 {
     (void)state;
     sends("acme.db", 1, 10);
-    assert_int_equal(b.n, 4);
+    assert_int_equal(b.n, FEW);
     outcome(BROKER_CONFIRMED);
-    assert_int_equal(b.n, 5);
-    assert_true(b.published[4].bundle);
-    assert_true(b.published[4].mandatory);
-    assert_int_equal(parts_of(4), 6);
-    assert_string_equal(b.published[4].key, "acme.db");
-    assert_string_equal(b.published[4].id, "id-5");
+    assert_int_equal(b.n, FEW + 1);
+    assert_true(b.published[FEW].bundle);
+    assert_true(b.published[FEW].mandatory);
+    assert_int_equal(parts_of(FEW), 8);
+    assert_string_equal(b.published[FEW].key, "acme.db");
+    assert_string_equal(b.published[FEW].id, "id-3");
     while (b.n_told < b.n)
         outcome(BROKER_CONFIRMED);
     assert_told_in_order(10);
@@ -189,12 +190,12 @@ static void what_gathers_meanwhile_leaves_together_and_in_order(void **state)
 static void one_that_waited_alone_leaves_as_it_is(void **state)
 {
     (void)state;
-    sends("acme.db", 1, 5);
+    sends("acme.db", 1, FEW + 1);
     outcome(BROKER_CONFIRMED);
-    assert_int_equal(b.n, 5);
-    assert_false(b.published[4].bundle);
-    assert_string_equal(b.published[4].id, "id-5");
-    assert_int_equal(b.published[4].len, 5);
+    assert_int_equal(b.n, FEW + 1);
+    assert_false(b.published[FEW].bundle);
+    assert_string_equal(b.published[FEW].id, "id-3");
+    assert_int_equal(b.published[FEW].len, 5);
 }
 
 static void another_receivers_do_not_wait(void **state)
@@ -202,24 +203,37 @@ static void another_receivers_do_not_wait(void **state)
     (void)state;
     sends("acme.db", 1, 10);
     sends("acme.web", 11, 11);
-    assert_int_equal(b.n, 5);
-    assert_string_equal(b.published[4].key, "acme.web");
+    assert_int_equal(b.n, FEW + 1);
+    assert_string_equal(b.published[FEW].key, "acme.web");
 }
 
-static void a_bundle_is_bounded_in_number_and_bytes(void **state)
+static void whole_bundles_wait_for_fewer_confirms(void **state)
 {
     (void)state;
-    sends("acme.db", 1, 4 + BUNDLE_PARTS_MAX + 3);
-    outcome(BROKER_CONFIRMED);
-    assert_int_equal(parts_of(4), BUNDLE_PARTS_MAX);
-    outcome(BROKER_CONFIRMED);
-    assert_int_equal(parts_of(5), 3);
-    for (unsigned n = 100; n < 104; n++) // two are under way
-        assert_int_equal(send_sized("acme.db", n, BUNDLE_BYTES_MAX / 2, 0, 10000), 0);
-    assert_int_equal(send_sized("acme.db", 104, 3 * BUNDLE_BYTES_MAX, 0, 10000), 0);
+    sends("acme.db", 1, FEW + BUNDLE_PARTS_MAX - 1);
+    assert_int_equal(b.n, FEW);
+    sends("acme.db", FEW + BUNDLE_PARTS_MAX, FEW + BUNDLE_PARTS_MAX);
+    assert_int_equal(b.n, FEW + 1);
+    assert_int_equal(parts_of(FEW), BUNDLE_PARTS_MAX);
+    sends("acme.db", 100, 100 + 3 * BUNDLE_PARTS_MAX - 1);
+    assert_int_equal(b.n, FEW + 2); // and not more than that
     while (b.n_told < b.n)
         outcome(BROKER_CONFIRMED);
-    for (unsigned i = 6; i < b.n; i++)
+    assert_int_equal(b.n, FEW + 4);
+}
+
+static void a_bundle_is_bounded_in_bytes(void **state)
+{
+    (void)state;
+    sends("acme.db", 1, FEW);
+    for (unsigned n = 100; n < 104; n++)
+        assert_int_equal(send_sized("acme.db", n, BUNDLE_BYTES_MAX / 2, 0, 10000), 0);
+    assert_int_equal(send_sized("acme.db", 104, 3 * BUNDLE_BYTES_MAX, 0, 10000), 0);
+    sends("acme.db", 105, 107);
+    while (b.n_told < b.n)
+        outcome(BROKER_CONFIRMED);
+    assert_int_equal(told.n, FEW + 8);
+    for (unsigned i = 0; i < b.n; i++)
         assert_true(!b.published[i].bundle || b.published[i].len <= BUNDLE_BYTES_MAX);
 }
 
@@ -227,11 +241,11 @@ static void each_sender_hears_what_became_of_the_whole(void **state)
 {
     (void)state;
     sends("acme.db", 1, 7);
-    for (unsigned i = 0; i < 4; i++)
+    for (unsigned i = 0; i < FEW; i++)
         outcome(BROKER_CONFIRMED);
     outcome(BROKER_NACKED);
     assert_int_equal(told.n, 7);
-    for (unsigned i = 4; i < 7; i++)
+    for (unsigned i = FEW; i < 7; i++)
         assert_int_equal(told.outcomes[i], BROKER_NACKED);
 }
 
@@ -252,11 +266,11 @@ static void without_the_brokers_outbox_each_hears_that_it_was_not_sent(void **st
     (void)state;
     sends("acme.db", 1, 8);
     b.rc = -ENOBUFS;
-    for (unsigned i = 0; i < 4; i++)
+    for (unsigned i = 0; i < FEW; i++)
         outcome(BROKER_CONFIRMED);
     assert_int_equal(told.n, 8);
     for (unsigned i = 0; i < 8; i++)
-        assert_int_equal(told.outcomes[i], told.order[i] > 4 ? BROKER_NOT_SENT : BROKER_CONFIRMED);
+        assert_int_equal(told.outcomes[i], told.order[i] > FEW ? BROKER_NOT_SENT : BROKER_CONFIRMED);
     assert_int_equal(send_sized("acme.db", 9, 5, 0, 10000), -ENOBUFS);
     assert_null(table_any(&r.lanes));
 }
@@ -264,13 +278,13 @@ static void without_the_brokers_outbox_each_hears_that_it_was_not_sent(void **st
 static void whose_patience_ended_while_it_waited_does_not_leave(void **state)
 {
     (void)state;
-    sends("acme.db", 1, 4);
+    sends("acme.db", 1, FEW);
     assert_int_equal(send_sized("acme.db", 5, 5, 0, 1), 0);
     sends("acme.db", 6, 6);
     usleep(5000);
     outcome(BROKER_CONFIRMED);
-    assert_int_equal(b.n, 5);
-    assert_string_equal(b.published[4].id, "id-6");
+    assert_int_equal(b.n, FEW + 1);
+    assert_string_equal(b.published[FEW].id, "id-6");
     assert_int_equal(told.order[0] == 5 || told.order[1] == 5, true);
 }
 
@@ -278,27 +292,28 @@ static void a_bundle_expires_only_when_all_of_it_does(void **state)
 {
     (void)state;
     uint64_t now_ms = 4102444800000; // 2100
-    sends("acme.db", 1, 4);
+    sends("acme.db", 1, FEW);
     assert_int_equal(send_sized("acme.db", 5, 5, now_ms, 10000), 0);
     assert_int_equal(send_sized("acme.db", 6, 5, 0, 10000), 0);
     outcome(BROKER_CONFIRMED);
-    assert_true(b.published[4].bundle);
-    assert_string_equal(b.published[4].expiration, "");
+    assert_true(b.published[FEW].bundle);
+    assert_string_equal(b.published[FEW].expiration, "");
     assert_int_equal(send_sized("acme.db", 7, 5, 1, 10000), 0); // long ago
     assert_int_equal(send_sized("acme.db", 8, 5, 2, 10000), 0);
     outcome(BROKER_CONFIRMED);
-    assert_true(b.published[5].bundle);
-    assert_string_equal(b.published[5].expiration, "1");
+    assert_true(b.published[FEW + 1].bundle);
+    assert_string_equal(b.published[FEW + 1].expiration, "1");
 }
 
 static void when_the_link_ends_all_who_wait_are_told(void **state)
 {
     (void)state;
     sends("acme.db", 1, 50);
+    unsigned n = b.n;
     r.stopping = true;
     while (b.n_told < b.n)
         outcome(BROKER_NOT_SENT);
-    assert_int_equal(b.n, 4);
+    assert_int_equal(b.n, n);
     assert_int_equal(told.n, 50);
 }
 
@@ -332,10 +347,10 @@ static struct broker_delivery arrived(const char *body, size_t len)
 static void bundle_of(unsigned n)
 {
     memset(&got, 0, sizeof got);
-    sends("acme.db", 1, 4 + n);
+    sends("acme.db", 1, FEW + n);
     outcome(BROKER_CONFIRMED);
-    assert_int_equal(parts_of(4), n);
-    const struct broker_delivery d = arrived(b.published[4].body, b.published[4].len);
+    assert_int_equal(parts_of(FEW), n);
+    const struct broker_delivery d = arrived(b.published[FEW].body, b.published[FEW].len);
     assert_true(bundle_is(&d));
     assert_int_equal(incoming_bundle_open(&r, &d, on_part), 0);
     assert_int_equal(got.n, n);
@@ -345,8 +360,8 @@ static void parts_arrive_in_order_as_they_were(void **state)
 {
     (void)state;
     bundle_of(3);
-    assert_string_equal(got.ids[0], "id-5");
-    assert_string_equal(got.ids[2], "id-7");
+    assert_string_equal(got.ids[0], "id-3");
+    assert_string_equal(got.ids[2], "id-5");
 }
 
 static void the_whole_is_settled_with_its_last_part_by_the_strongest_wish(void **state)
@@ -380,20 +395,20 @@ static void what_no_host_makes_is_not_opened_at_any_length(void **state)
 {
     (void)state;
     memset(&got, 0, sizeof got);
-    sends("acme.db", 1, 8);
+    sends("acme.db", 1, FEW + 4);
     outcome(BROKER_CONFIRMED);
-    for (size_t len = 0; len < b.published[4].len; len++) {
-        const struct broker_delivery d = arrived(b.published[4].body, len);
+    for (size_t len = 0; len < b.published[FEW].len; len++) {
+        const struct broker_delivery d = arrived(b.published[FEW].body, len);
         uint32_t whole = bundle_check(d.body);
         assert_true(whole < 4); // cut between two parts it is a shorter one
         if (whole == 0)
             assert_int_equal(incoming_bundle_open(&r, &d, on_part), -EINVAL);
     }
     assert_int_equal(got.n, 0);
-    size_t one = b.published[4].len / 4, n = BUNDLE_PARTS_MAX + 1;
+    size_t one = b.published[FEW].len / 4, n = BUNDLE_PARTS_MAX + 1;
     char *many = malloc(n * one);
     for (size_t i = 0; i < n; i++)
-        memcpy(many + i * one, b.published[4].body, one);
+        memcpy(many + i * one, b.published[FEW].body, one);
     assert_int_equal(bundle_check((struct broker_text){many, (n - 1) * one}), BUNDLE_PARTS_MAX);
     assert_int_equal(bundle_check((struct broker_text){many, n * one}), 0);
     free(many);
@@ -408,7 +423,8 @@ int main(void)
         T(what_gathers_meanwhile_leaves_together_and_in_order),
         T(one_that_waited_alone_leaves_as_it_is),
         T(another_receivers_do_not_wait),
-        T(a_bundle_is_bounded_in_number_and_bytes),
+        T(whole_bundles_wait_for_fewer_confirms),
+        T(a_bundle_is_bounded_in_bytes),
         T(each_sender_hears_what_became_of_the_whole),
         T(who_sends_again_when_it_hears_comes_last),
         T(without_the_brokers_outbox_each_hears_that_it_was_not_sent),
