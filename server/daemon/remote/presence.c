@@ -24,7 +24,7 @@
 int remote_presence_init(struct remote *r)
 {
     amqp_key(NAME_HOST, "presence", false, r->presence_key);
-    return broker_want_binding(r->broker, r->inbox, AMQP_EXCHANGE_EVENT, r->presence_key);
+    return broker_want_binding(r->broker, r->talk, AMQP_EXCHANGE_EVENT, r->presence_key);
 }
 
 void remote_presence_done(struct remote *r)

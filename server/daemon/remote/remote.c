@@ -60,6 +60,7 @@ static int init(struct remote *r, const struct remote_config *config, struct err
     snprintf(r->host, sizeof r->host, "%s", config->host);
     snprintf(r->user, sizeof r->user, AMQP_USER_HOST "%s", config->host);
     snprintf(r->inbox, sizeof r->inbox, "inbox.%s", config->host);
+    snprintf(r->talk, sizeof r->talk, "host.%s", config->host);
     snprintf(r->broker_host, sizeof r->broker_host, "%s", config->broker->host);
     r->self = (struct amqp_self){r->user, r->host, config->epoch};
     r->key = siphash_key_random();

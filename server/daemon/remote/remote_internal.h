@@ -54,7 +54,7 @@ struct remote {
     struct router *router;
     struct mediator *mediator;
     struct broker *broker; // NULL: stopped
-    char host[NAME_CAP], user[NAME_CAP + sizeof AMQP_USER_HOST], inbox[QUEUE_NAME_CAP];
+    char host[NAME_CAP], user[NAME_CAP + sizeof AMQP_USER_HOST], inbox[QUEUE_NAME_CAP], talk[QUEUE_NAME_CAP];
     char broker_host[64];
     struct amqp_self self;
     struct siphash_key key;

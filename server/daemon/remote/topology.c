@@ -6,7 +6,7 @@
 //                       tenant.:service   -> service.tenant.service, shared by all hosts that serve it
 //                       host.HOST         -> inbox.HOST: replies
 //   env.event (direct)  tenant.:service   -> inbox.HOST of each host that serves it
-//                       host.presence     -> inbox.HOST of every host: presence.c
+//                       host.presence     -> host.HOST of every host: presence.c, and so trace.c
 //   env.dead (fanout)                     -> dead
 #include <stdio.h>
 
@@ -17,6 +17,8 @@
 #define QUEUE_BYTES_MAX    (256u << 20)
 #define INBOX_MESSAGES_MAX 100000
 #define INBOX_BYTES_MAX    (1ull << 30)
+#define TALK_MESSAGES_MAX  10000
+#define TALK_BYTES_MAX     (64u << 20)
 #define DEAD_MESSAGES_MAX  100000
 #define DEAD_BYTES_MAX     (1ull << 30)
 
@@ -61,6 +63,18 @@ static int want_inbox(struct remote *r)
     return rc == 0 && !intake_start(r, INTAKE_INBOX, "", "", r->inbox) ? -1 : rc;
 }
 
+// What hosts tell each other is worth nothing after a while: it lies in a queue of its own, where what expires
+// while this host is away does not become a dead letter.
+static int want_talk(struct remote *r)
+{
+    const struct broker_queue q = {.name = r->talk,
+                                   .messages_max = TALK_MESSAGES_MAX,
+                                   .bytes_max = TALK_BYTES_MAX,
+                                   .exclusive_host = true};
+    int rc = broker_want_queue(r->broker, &q);
+    return rc == 0 && !intake_start(r, INTAKE_INBOX, "", "", r->talk) ? -1 : rc;
+}
+
 int remote_topology_init(struct remote *r)
 {
     const struct broker_binding dead = {AMQP_EXCHANGE_DEAD, ""};
@@ -76,7 +90,9 @@ int remote_topology_init(struct remote *r)
         rc = broker_want_exchange(r->broker, AMQP_EXCHANGE_DEAD, "fanout");
     if (rc == 0)
         rc = broker_want_queue(r->broker, &q);
-    return rc == 0 ? want_inbox(r) : rc;
+    if (rc == 0)
+        rc = want_inbox(r);
+    return rc == 0 ? want_talk(r) : rc;
 }
 
 void remote_topology_environment_added(void *arg, const char *tenant, const char *name, bool queue)

@@ -335,8 +335,8 @@ int remote_trace_init(struct remote *r)
     int n = snprintf(r->answer_key, sizeof r->answer_key, "%s.%s", r->trace_key, r->host);
     if (n < 0 || (size_t)n >= sizeof r->answer_key)
         return -EINVAL;
-    int rc = broker_want_binding(r->broker, r->inbox, AMQP_EXCHANGE_EVENT, r->trace_key);
-    return rc == 0 ? broker_want_binding(r->broker, r->inbox, AMQP_EXCHANGE_EVENT, r->answer_key) : rc;
+    int rc = broker_want_binding(r->broker, r->talk, AMQP_EXCHANGE_EVENT, r->trace_key);
+    return rc == 0 ? broker_want_binding(r->broker, r->talk, AMQP_EXCHANGE_EVENT, r->answer_key) : rc;
 }
 
 void remote_trace_done(struct remote *r)

@@ -16,7 +16,8 @@
 #define CREDIT      1024
 #define CREDIT_STEP 256
 #define SUBJECT     "bench.message"
-#define PATIENCE_S  60 // for the first messages
+#define PATIENCE_S  60        // for the first messages
+#define FULL_NS     20000000u // how long a sender rests whose receiver's mailbox is full
 
 struct agent {
     const struct agents_load *load;
@@ -25,6 +26,7 @@ struct agent {
     int fd, epoll;
     bool greeted, waits_to_write;
     unsigned in_flight; // of a sender
+    uint64_t rests_until_ns;
     unsigned taken;     // of a receiver, since it last gave credit
     bool begun;         // a receiver that has had a message
     unsigned *n_silent; // receivers that have not
@@ -98,6 +100,8 @@ static int fill(struct agent *a)
 {
     if (!a->greeted || !a->to)
         return flush(a);
+    if (a->rests_until_ns > io_monotonic_ns())
+        return flush(a);
     while (a->in_flight < a->load->window && a->out_len < OUT_CAP / 2 && put_message(a))
         continue;
     return flush(a);
@@ -120,7 +124,11 @@ static int handle(struct agent *a, const struct agent_frame *f)
         a->greeted = true;
         return a->to || put(a, &(struct agent_frame){.type = AGENT_CREDIT, .credit = CREDIT}) ? 0 : -1;
     case AGENT_RECEIPT:
-        if (f->receipt.code == RECEIPT_ACCEPTED && a->in_flight-- > 0)
+        if (f->receipt.code ==
+            RECEIPT_MAILBOX_FULL) // faster than its receiver, whose pace is what is measured
+            a->rests_until_ns = io_monotonic_ns() + FULL_NS;
+        if ((f->receipt.code == RECEIPT_ACCEPTED || f->receipt.code == RECEIPT_MAILBOX_FULL) &&
+            a->in_flight-- > 0)
             return 0;
         fprintf(stderr, "a message was refused: %s %.*s\n", receipt_code_name(f->receipt.code),
                 (int)f->receipt.detail.len, (const char *)f->receipt.detail.data);
@@ -184,11 +192,24 @@ static int begin(struct agent *a, const struct agents_load *load, struct samples
     return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &e) < 0 || !put(a, &hello) ? -1 : flush(a);
 }
 
-static int run(int epoll, struct samples *samples)
+static int wake_rested(struct agent *agents, unsigned n)
+{
+    uint64_t now_ns = io_monotonic_ns();
+    for (unsigned i = 0; i < n; i++) {
+        if (agents[i].rests_until_ns == 0 || agents[i].rests_until_ns > now_ns)
+            continue;
+        agents[i].rests_until_ns = 0;
+        if (fill(&agents[i]) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int run(int epoll, struct agent *agents, unsigned n_agents, struct samples *samples)
 {
     struct epoll_event events[128];
     while (io_monotonic_ns() < samples->end_ns) {
-        int n = epoll_wait(epoll, events, 128, 100);
+        int n = epoll_wait(epoll, events, 128, 20);
         for (int i = 0; i < n; i++) {
             struct agent *a = events[i].data.ptr;
             if (serve(a) < 0 || fill(a) < 0) {
@@ -197,6 +218,8 @@ static int run(int epoll, struct samples *samples)
                 return -1;
             }
         }
+        if (wake_rested(agents, n_agents) < 0)
+            return -1;
     }
     return 0;
 }
@@ -221,7 +244,7 @@ int agents_run(const struct agents_load *load, struct samples *ret)
             rc = begin(&agents[2 * i + 1], load, ret, epoll, load->senders[i], load->to[i]);
     }
     if (rc == 0 && agents)
-        rc = run(epoll, ret);
+        rc = run(epoll, agents, load->n_pairs * 2, ret);
     if (rc == 0 && n_silent > 0)
         rc = complain(n_silent);
     for (unsigned i = 0; agents && i < load->n_pairs * 2; i++) {

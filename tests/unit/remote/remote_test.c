@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "remote/bundle.h"
 #include "remote/dead.h"
 #include "remote/remote_internal.h"
 #include "remote/trace_map.h"
@@ -20,7 +21,7 @@ static struct {
     char wanted[4096];        // in order, one word each
     int settled[SETTLED_MAX]; // by handle: 1 + enum broker_settlement
     unsigned n_consumers;
-    uint64_t mailbox_consumer, inbox_consumer, service_consumer; // the last of each
+    uint64_t mailbox_consumer, inbox_consumer, service_consumer, talk_consumer; // the last of each
     unsigned n_published;
     struct amqp_outgoing copy; // texts of the last publication
     struct broker_publication last;
@@ -150,6 +151,7 @@ int broker_want_consumer(struct broker *unused, const char *queue, uint16_t pref
     b.n_consumers++;
     *(strncmp(queue, "inbox", 5) == 0     ? &b.inbox_consumer
       : strncmp(queue, "service", 7) == 0 ? &b.service_consumer
+      : strncmp(queue, "host", 4) == 0    ? &b.talk_consumer
                                           : &b.mailbox_consumer) = consumer;
     return note("consume:%s ", queue);
 }
@@ -286,25 +288,31 @@ static struct broker_text text(const char *s)
 
 static const char *from_host = "h2", *epoch = "3", *to = "acme/db", *key = "acme.db", *sent_kind = "send";
 
-// Message n of host h2, from acme/far.
-static void arrives_at(uint64_t consumer, uint64_t handle, unsigned n, bool redelivered)
+// Of message n of host h2, from acme/far.
+static struct broker_properties properties_of(unsigned n)
 {
     static char id[ID_TEXT_CAP], user[80];
     const struct id number = numbered_id(n);
     id_format(&number, id);
     snprintf(user, sizeof user, "envd.%s", from_host);
+    const char *headers[][2] = {{"env-version", "1"},     {"env-kind", sent_kind}, {"env-to", to},
+                                {"env-from", "acme/far"}, {"env-epoch", epoch},    {"env-host", from_host}};
+    struct broker_properties p = {
+        .message_id = text(id), .user_id = text(user), .type = text("q"), .n_headers = 6};
+    for (size_t i = 0; i < 6; i++)
+        p.headers[i] = (struct broker_header){text(headers[i][0]), text(headers[i][1])};
+    return p;
+}
+
+static void arrives_at(uint64_t consumer, uint64_t handle, unsigned n, bool redelivered)
+{
     struct broker_delivery d = {.handle = handle,
                                 .consumer = consumer,
                                 .redelivered = redelivered,
                                 .exchange = text("env"),
                                 .routing_key = text(key),
+                                .properties = properties_of(n),
                                 .body = text("hello")};
-    const char *headers[][2] = {{"env-version", "1"},     {"env-kind", sent_kind},   {"env-to", to},
-                                {"env-from", "acme/far"}, {"env-epoch", epoch}, {"env-host", from_host}};
-    d.properties = (struct broker_properties){
-        .message_id = text(id), .user_id = text(user), .type = text("q"), .n_headers = 6};
-    for (size_t i = 0; i < 6; i++)
-        d.properties.headers[i] = (struct broker_header){text(headers[i][0]), text(headers[i][1])};
     b.cb.on_delivery(b.arg, &d);
     router_flush(f.router);
 }
@@ -312,6 +320,27 @@ static void arrives_at(uint64_t consumer, uint64_t handle, unsigned n, bool rede
 static void arrives(uint64_t handle, unsigned n)
 {
     arrives_at(b.mailbox_consumer, handle, n, false);
+}
+
+// Messages first to last, in one.
+static void arrive_together(uint64_t consumer, uint64_t handle, unsigned first, unsigned last)
+{
+    static uint8_t bytes[BUNDLE_BYTES_MAX];
+    struct wire_writer w;
+    wire_writer_init(&w, bytes, sizeof bytes);
+    for (unsigned n = first; n <= last; n++)
+        bundle_part_write(
+            &w, &(struct broker_publication){.properties = properties_of(n), .body = text("hello")});
+    struct broker_delivery d = {.handle = handle,
+                                .consumer = consumer,
+                                .exchange = text("env"),
+                                .routing_key = text(key),
+                                .properties = properties_of(first),
+                                .body = {(const char *)bytes, w.pos}};
+    d.properties.content_type = text(BUNDLE_CONTENT_TYPE);
+    d.properties.n_headers = 0;
+    b.cb.on_delivery(b.arg, &d);
+    router_flush(f.router);
 }
 
 static void process_one(void)
@@ -354,11 +383,11 @@ static void a_queue_is_consumed_while_its_environment_runs(void **state)
 {
     (void)state;
     assert_wanted("consume:mailbox.acme.db ");
-    assert_int_equal(b.n_consumers, 2);
+    assert_int_equal(b.n_consumers, 3);
     endpoint_detach(db);
     db = NULL;
     assert_wanted("leave:mailbox ");
-    assert_int_equal(b.n_consumers, 1);
+    assert_int_equal(b.n_consumers, 2);
     arrives(1, 1); // was on its way
     assert_int_equal(b.settled[1], REQUEUE);
 }
@@ -391,6 +420,53 @@ static void what_was_stored_is_acknowledged_and_so_is_what_came_before(void **st
     arrives_at(b.mailbox_consumer, 2, 1, true);
     assert_int_equal(b.settled[2], ACK);
     assert_int_equal(router_depth(f.router, "acme", "db"), 1);
+}
+
+static void several_that_came_in_one_are_acknowledged_together(void **state)
+{
+    (void)state;
+    arrives(1, 2);
+    arrive_together(b.mailbox_consumer, 2, 1, 4); // 2 is known
+    assert_int_equal(b.settled[2], ACK);
+    assert_int_equal(router_depth(f.router, "acme", "db"), 4);
+}
+
+static void one_of_several_that_is_refused_is_buried_alone(void **state)
+{
+    (void)state;
+    fixture_policy(&f, "* * * allow rate=1/s burst=3");
+    arrive_together(b.mailbox_consumer, 1, 1, 4);
+    assert_int_equal(router_depth(f.router, "acme", "db"), 3);
+    assert_int_equal(b.n_published, 1);
+    assert_true(header_is("env-refused", "rate-limited"));
+    assert_int_equal(b.settled[1], NOT_YET);
+    outcome(BROKER_CONFIRMED);
+    assert_int_equal(b.settled[1], ACK);
+}
+
+static void several_for_a_full_mailbox_come_again_whole(void **state)
+{
+    (void)state;
+    uint64_t consumer = b.mailbox_consumer;
+    arrive_together(consumer, 1, 1, 3); // there is room for one
+    assert_int_equal(b.settled[1], REQUEUE);
+    assert_wanted("leave:mailbox ");
+    assert_int_equal(router_depth(f.router, "acme", "db"), 1);
+    process_one();
+    intake_tick(remote, UINT64_MAX);
+    arrive_together(b.mailbox_consumer, 2, 1, 2);
+    assert_int_equal(b.settled[2], ACK);
+    assert_int_equal(router_depth(f.router, "acme", "db"), 1);
+}
+
+static void several_in_one_from_who_is_no_host_are_no_message(void **state)
+{
+    (void)state;
+    from_host = "h2/";
+    arrive_together(b.mailbox_consumer, 1, 1, 2);
+    from_host = "h2";
+    assert_true(header_is("env-refused", "lying-sender"));
+    assert_int_equal(router_depth(f.router, "acme", "db"), 0);
 }
 
 static void what_is_denied_lies_among_the_dead_letters_with_its_reason(void **state)
@@ -631,7 +707,7 @@ static void what_is_held_too_long_is_acknowledged_and_the_queue_left_alone(void 
     for (unsigned i = 0; i < 60; i++)
         process_one();
     intake_tick(remote, later_ms);
-    assert_int_equal(b.n_consumers, 2);
+    assert_int_equal(b.n_consumers, 3);
 }
 
 static void handles_of_a_lost_connection_are_forgotten(void **state)
@@ -657,7 +733,7 @@ static void a_full_mailbox_puts_back_what_follows_until_there_is_room(void **sta
     assert_wanted("leave:mailbox ");
     process_one();
     intake_tick(remote, UINT64_MAX);
-    assert_int_equal(b.n_consumers, 2);
+    assert_int_equal(b.n_consumers, 3);
     arrives(4, 2);
     assert_int_equal(b.settled[4], ACK);
 }
@@ -673,7 +749,7 @@ static void a_full_mailbox_without_a_queue_is_nobody_elses_problem(void **state)
     key = "acme.db";
     assert_int_equal(b.settled[1], ACK);
     assert_true(header_is("env-refused", "mailbox-full"));
-    assert_int_equal(b.n_consumers, 2);
+    assert_int_equal(b.n_consumers, 3);
 }
 
 static void note_receipt(void *arg, const struct router_receipt *receipt)
@@ -1076,6 +1152,10 @@ int main(void)
         TEST(a_deleted_environments_queue_is_deleted),
         TEST(a_service_is_consumed_while_it_is_served_and_its_queue_stays),
         TEST(what_was_stored_is_acknowledged_and_so_is_what_came_before),
+        TEST(several_that_came_in_one_are_acknowledged_together),
+        TEST(one_of_several_that_is_refused_is_buried_alone),
+        TEST_SMALL(several_for_a_full_mailbox_come_again_whole),
+        TEST(several_in_one_from_who_is_no_host_are_no_message),
         TEST(what_is_denied_lies_among_the_dead_letters_with_its_reason),
         TEST(without_that_copy_the_original_is_dead_lettered),
         TEST(while_no_copy_can_be_made_it_comes_again),
