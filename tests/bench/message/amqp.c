@@ -27,7 +27,7 @@ struct client {
     char queue[32];
     unsigned in_flight; // publisher: not confirmed
     uint64_t next_tag;
-    uint64_t last_tag, n_unacked; // consumer
+    uint64_t tag, whole_tag, n_unacked; // consumer: of what comes, and of the last that is there
     uint64_t body_left;
     bool body_begins;
 };
@@ -117,7 +117,7 @@ static void on_confirmed(struct client *c, uint64_t tag)
 static int acknowledge(struct client *c)
 {
     c->n_unacked = 0;
-    return amqp_basic_ack(c->connection, CHANNEL, c->last_tag, 1) == AMQP_STATUS_OK
+    return amqp_basic_ack(c->connection, CHANNEL, c->whole_tag, 1) == AMQP_STATUS_OK
                ? 0
                : complain("cannot acknowledge");
 }
@@ -131,7 +131,10 @@ static int on_body(struct client *c, const amqp_bytes_t *fragment)
     }
     c->body_begins = false;
     c->body_left -= fragment->len;
-    return c->body_left == 0 && ++c->n_unacked == ACK_EVERY ? acknowledge(c) : 0;
+    if (c->body_left > 0)
+        return 0;
+    c->whole_tag = c->tag;
+    return ++c->n_unacked == ACK_EVERY ? acknowledge(c) : 0;
 }
 
 static int on_frame(struct client *c, const amqp_frame_t *f)
@@ -150,8 +153,13 @@ static int on_frame(struct client *c, const amqp_frame_t *f)
         on_confirmed(c, ((const amqp_basic_ack_t *)f->payload.method.decoded)->delivery_tag);
         return 0;
     case AMQP_BASIC_DELIVER_METHOD:
-        c->last_tag = ((const amqp_basic_deliver_t *)f->payload.method.decoded)->delivery_tag;
+        c->tag = ((const amqp_basic_deliver_t *)f->payload.method.decoded)->delivery_tag;
         return 0;
+    case AMQP_CHANNEL_CLOSE_METHOD: {
+        const amqp_channel_close_t *m = f->payload.method.decoded;
+        fprintf(stderr, "bench_amqp: %.*s\n", (int)m->reply_text.len, (char *)m->reply_text.bytes);
+        return -1;
+    }
     default:
         return complain(amqp_method_name(f->payload.method.id));
     }
