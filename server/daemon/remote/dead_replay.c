@@ -7,6 +7,7 @@
 #include <sys/random.h>
 
 #include "common/io.h"
+#include "remote/bundle.h"
 #include "remote/remote_internal.h"
 
 #define PATIENCE_MS 10000
@@ -80,6 +81,9 @@ static int check(struct remote *r, struct broker_delivery *d, const char **ret_c
     uint64_t now_ms = io_realtime_ms();
     if (!restore(d))
         return refuse("unproven-sender", "nothing proves who sent it", ret_code, ret_text);
+    if (bundle_is(
+            d)) // the only way in which several in one come here: none of them is worth anything any more
+        return refuse("expired", "it is several messages in one, whose time is over", ret_code, ret_text);
     enum amqp_fault fault = amqp_read(d, now_ms, &r->incoming, ret_text);
     if (fault != AMQP_GOOD)
         return refuse(amqp_fault_name(fault), *ret_text, ret_code, ret_text);
