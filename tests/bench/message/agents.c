@@ -17,7 +17,7 @@
 #define CREDIT_STEP 256
 #define SUBJECT     "bench.message"
 #define PATIENCE_S  60        // for the first messages
-#define FULL_NS     20000000u // how long a sender rests whose receiver's mailbox is full
+#define REST_NS     20000000u // of a sender whose receiver is not there yet, or full: the receiver is measured
 
 struct agent {
     const struct agents_load *load;
@@ -116,6 +116,11 @@ static void note_arrival(struct agent *a, uint64_t sent_ns)
     samples_add(a->samples, sent_ns, io_monotonic_ns());
 }
 
+static bool is_for_later(enum receipt_code code)
+{
+    return code == RECEIPT_MAILBOX_FULL || code == RECEIPT_NO_SUCH_ENVIRONMENT;
+}
+
 static int handle(struct agent *a, const struct agent_frame *f)
 {
     uint64_t sent_ns;
@@ -124,11 +129,9 @@ static int handle(struct agent *a, const struct agent_frame *f)
         a->greeted = true;
         return a->to || put(a, &(struct agent_frame){.type = AGENT_CREDIT, .credit = CREDIT}) ? 0 : -1;
     case AGENT_RECEIPT:
-        if (f->receipt.code ==
-            RECEIPT_MAILBOX_FULL) // faster than its receiver, whose pace is what is measured
-            a->rests_until_ns = io_monotonic_ns() + FULL_NS;
-        if ((f->receipt.code == RECEIPT_ACCEPTED || f->receipt.code == RECEIPT_MAILBOX_FULL) &&
-            a->in_flight-- > 0)
+        if (is_for_later(f->receipt.code))
+            a->rests_until_ns = io_monotonic_ns() + REST_NS;
+        if ((f->receipt.code == RECEIPT_ACCEPTED || is_for_later(f->receipt.code)) && a->in_flight-- > 0)
             return 0;
         fprintf(stderr, "a message was refused: %s %.*s\n", receipt_code_name(f->receipt.code),
                 (int)f->receipt.detail.len, (const char *)f->receipt.detail.data);
