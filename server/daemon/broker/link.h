@@ -18,7 +18,7 @@ struct link {
     uint64_t shared_serial;     // grows with each change of state or reason
     // From here on the thread's only, while it runs.
     struct conn publishing, consuming;
-    bool publish_open, confirming, blocked;
+    bool publish_open, confirming, renewing, blocked;
     bool open[N_CHANNELS]; // of the consuming connection
     struct assembly returned, assemblies[N_CHANNELS];
     struct publisher publisher;
@@ -27,7 +27,7 @@ struct link {
     struct getter getter;
     struct item_queue outgoing;
     struct broker_stats stats;
-    uint64_t serial, generation, now_ns, retry_ns, setup_ns, blocked_ns;
+    uint64_t serial, generation, now_ns, retry_ns, setup_ns, blocked_ns, renewed_ns;
     uint32_t backoff_ms;
     bool more; // work is left: do not sleep
 };

@@ -6,6 +6,7 @@
 #include "broker/link.h"
 
 #define FRAMES_PER_ROUND 1024
+#define RENEW_NS         2000000000u
 
 typedef int handler(struct link *l, amqp_channel_t channel, const void *decoded, struct failure *ret);
 
@@ -55,12 +56,40 @@ static int on_ack(struct link *l, amqp_channel_t channel, const void *decoded, s
                                                                                              : nonsense(ret);
 }
 
+// A quorum queue that is not full refuses too: a channel that first published to it while the record of its
+// leader named a node that has just died asks that node for ever (RabbitMQ 3.10,
+// rabbit_fifo_client:enqueue()). A new channel looks again.
+static int renew_channel(struct link *l, struct failure *ret)
+{
+    amqp_channel_close_t m = {.reply_code = AMQP_REPLY_SUCCESS};
+    if (l->settings.queue_type != BROKER_QUEUE_QUORUM || !l->confirming || l->publisher.sending ||
+        l->now_ns - l->renewed_ns < RENEW_NS)
+        return 0;
+    l->renewed_ns = l->now_ns;
+    l->renewing = true;
+    l->confirming = false;
+    return conn_send(&l->publishing, CHANNEL_PUBLISH, AMQP_CHANNEL_CLOSE_METHOD, &m, ret);
+}
+
 static int on_nack(struct link *l, amqp_channel_t channel, const void *decoded, struct failure *ret)
 {
     const amqp_basic_nack_t *a = decoded;
     (void)channel;
-    return publisher_confirmed(&l->publisher, a->delivery_tag, a->multiple, false, l->now_ns) ? 0
-                                                                                              : nonsense(ret);
+    if (!publisher_confirmed(&l->publisher, a->delivery_tag, a->multiple, false, l->now_ns))
+        return nonsense(ret);
+    return renew_channel(l, ret);
+}
+
+static int on_renewed(struct link *l, amqp_channel_t channel, const void *decoded, struct failure *ret)
+{
+    amqp_channel_open_t open = {0};
+    (void)decoded;
+    if (!l->renewing)
+        return nonsense(ret);
+    l->renewing = l->publish_open = false;
+    assembly_reset(&l->returned);
+    publisher_connection_lost(&l->publisher); // what is unconfirmed is published again
+    return conn_send(&l->publishing, channel, AMQP_CHANNEL_OPEN_METHOD, &open, ret);
 }
 
 static int on_blocked(struct link *l, amqp_channel_t channel, const void *decoded, struct failure *ret)
@@ -111,6 +140,7 @@ static const struct row publishing_rows[] = {
     {AMQP_CHANNEL_OPEN_OK_METHOD, on_publish_open},
     {AMQP_CONFIRM_SELECT_OK_METHOD, on_confirming},
     {AMQP_CHANNEL_CLOSE_METHOD, on_publish_closed},
+    {AMQP_CHANNEL_CLOSE_OK_METHOD, on_renewed},
     {0, NULL},
 };
 

@@ -100,7 +100,7 @@ static void end_block(struct link *l)
 static void forget(struct link *l, const char *why)
 {
     end_block(l);
-    l->publish_open = l->confirming = false;
+    l->publish_open = l->confirming = l->renewing = false;
     memset(l->open, 0, sizeof l->open);
     assembly_reset(&l->returned);
     for (amqp_channel_t i = 0; i < N_CHANNELS; i++)
