@@ -337,8 +337,10 @@ int broker_want_queue(struct broker *b, const struct broker_queue *q)
     int rc = make_wish(WISH_QUEUE, q->name, q->dead_letter_exchange ? q->dead_letter_exchange : "", "", &w);
     if (rc < 0)
         return rc;
-    w->limits = (struct wish_queue){
-        .messages_max = q->messages_max, .bytes_max = q->bytes_max, .exclusive_host = q->exclusive_host};
+    w->limits = (struct wish_queue){.messages_max = q->messages_max,
+                                    .bytes_max = q->bytes_max,
+                                    .exclusive_host = q->exclusive_host,
+                                    .one_consumer = q->one_consumer};
     STAILQ_INSERT_TAIL(&items, &w->item, link);
     for (size_t i = 0; i < q->n_bindings && rc == 0; i++) {
         rc = make_wish(WISH_BINDING, q->name, q->bindings[i].exchange, q->bindings[i].key, &w);

@@ -79,7 +79,8 @@ struct broker_queue {
     uint32_t messages_max;            // 0: no limit; when full, publications are NACKED
     uint64_t bytes_max;               // likewise
     const char *dead_letter_exchange; // NULL: none
-    bool exclusive_host;              // its consumers shut others out, such as a second host of the same name
+    bool one_consumer;   // is served, the next when it and what it was given are back: keeps the order
+    bool exclusive_host; // its consumers shut others out, such as a second host of the same name
     const struct broker_binding *bindings; // besides those of broker_want_binding()
     size_t n_bindings;
 };

@@ -86,7 +86,7 @@ enum wish_kind {
 struct wish_queue {
     uint32_t messages_max;
     uint64_t bytes_max;
-    bool exclusive_host;
+    bool exclusive_host, one_consumer;
     bool delete_it; // WISH_NO_QUEUE
 };
 

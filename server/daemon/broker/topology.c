@@ -43,7 +43,7 @@ static amqp_table_entry_t number_argument(const char *name, uint64_t value)
 static int declare_queue(struct topology *t, const struct queue *q, struct conn *c, struct failure *ret)
 {
     static const char *const types[] = {[BROKER_QUEUE_CLASSIC] = "classic", [BROKER_QUEUE_QUORUM] = "quorum"};
-    amqp_table_entry_t e[6];
+    amqp_table_entry_t e[7];
     int n = 0;
     enum broker_queue_type type = t->settings->queue_type;
     if (type != BROKER_QUEUE_AUTO)
@@ -56,6 +56,9 @@ static int declare_queue(struct topology *t, const struct queue *q, struct conn 
         e[n++] = text_argument("x-overflow", "reject-publish");
     if (q->dead_letter_exchange)
         e[n++] = text_argument("x-dead-letter-exchange", q->dead_letter_exchange);
+    if (q->limits.one_consumer)
+        e[n++] = (amqp_table_entry_t){.key = bytes_of("x-single-active-consumer"),
+                                      .value = {.kind = AMQP_FIELD_KIND_BOOLEAN, .value.boolean = true}};
     amqp_queue_declare_t m = {
         .queue = bytes_of(q->name), .passive = !q->thing.wanted || q->look, .durable = 1};
     if (!m.passive)

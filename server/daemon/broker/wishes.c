@@ -252,7 +252,8 @@ static bool same_queue(const struct queue *q, const struct wish *w)
 {
     const char *dead = q->dead_letter_exchange ? q->dead_letter_exchange : "";
     return q->thing.wanted && q->limits.messages_max == w->limits.messages_max &&
-           q->limits.bytes_max == w->limits.bytes_max && strcmp(dead, w->other) == 0;
+           q->limits.bytes_max == w->limits.bytes_max && q->limits.one_consumer == w->limits.one_consumer &&
+           strcmp(dead, w->other) == 0;
 }
 
 static int want_queue(struct topology *t, const struct wish *w)

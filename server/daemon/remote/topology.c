@@ -34,13 +34,15 @@ static void check(int rc, const char *what)
         log_error(NULL, "cannot ask the broker for %s: out of memory", what);
 }
 
-static void want_queue(struct remote *r, const char *name, const char *exchange, const char *key,
-                       uint32_t messages_max, uint64_t bytes_max)
+// A mailbox serves one consumer at a time: when its host's connection breaks, what that was given comes again
+// before the new one is given anything.
+static void want_queue(struct remote *r, const char *name, const char *key, bool mailbox)
 {
-    const struct broker_binding binding = {exchange, key};
+    const struct broker_binding binding = {AMQP_EXCHANGE, key};
     const struct broker_queue q = {.name = name,
-                                   .messages_max = messages_max,
-                                   .bytes_max = bytes_max,
+                                   .messages_max = QUEUE_MESSAGES_MAX,
+                                   .bytes_max = QUEUE_BYTES_MAX,
+                                   .one_consumer = mailbox,
                                    .dead_letter_exchange = AMQP_EXCHANGE_DEAD,
                                    .bindings = &binding,
                                    .n_bindings = 1};
@@ -63,8 +65,8 @@ static int want_inbox(struct remote *r)
     return rc == 0 && !intake_start(r, INTAKE_INBOX, "", "", r->inbox) ? -1 : rc;
 }
 
-// What hosts tell each other is worth nothing after a while: it lies in a queue of its own, where what expires
-// while this host is away does not become a dead letter.
+// What hosts tell each other is worth nothing after a while: it lies in a queue of its own, where what
+// expires while this host is away does not become a dead letter.
 static int want_talk(struct remote *r)
 {
     const struct broker_queue q = {.name = r->talk,
@@ -104,7 +106,7 @@ void remote_topology_environment_added(void *arg, const char *tenant, const char
     amqp_key(tenant, name, false, key);
     queue_name("mailbox", tenant, name, own);
     if (queue)
-        want_queue(r, own, AMQP_EXCHANGE, key, QUEUE_MESSAGES_MAX, QUEUE_BYTES_MAX);
+        want_queue(r, own, key, true);
     else
         check(broker_want_binding(r->broker, r->inbox, AMQP_EXCHANGE, key), key);
 }
@@ -162,7 +164,7 @@ void remote_topology_service_served(void *arg, const char *tenant, const char *s
         broker_unwant_binding(r->broker, r->inbox, AMQP_EXCHANGE_EVENT, key);
         return;
     }
-    want_queue(r, queue, AMQP_EXCHANGE, key, QUEUE_MESSAGES_MAX, QUEUE_BYTES_MAX);
+    want_queue(r, queue, key, false);
     check(broker_want_binding(r->broker, r->inbox, AMQP_EXCHANGE_EVENT, key), key);
     if (!intake_find_queue(r, queue) && !intake_start(r, INTAKE_SERVICE, tenant, service, queue))
         check(-1, queue);
