@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 #define SAMPLES_WARM_UP_NS 1000000000ull
-#define SAMPLES_SLICE_NS   100000000ull
+#define SAMPLES_SLICE_NS   500000000ull // long enough for a busy broker to deliver something
 #define SAMPLES_SLICES_MAX 1000
 #define SAMPLES_MAX        200000
 
