@@ -10,6 +10,7 @@
 #define CODE_PRECONDITION_FAILED 406
 #define LOOK_MS                  10000 // at queues that differ, at least
 #define LOOK_EACH_MS             10
+#define QUOTED_CAP               (255 + 3) // a name of AMQP
 
 static const amqp_method_number_t answers[] = {
     [STEP_EXCHANGE] = AMQP_EXCHANGE_DECLARE_OK_METHOD, [STEP_QUEUE] = AMQP_QUEUE_DECLARE_OK_METHOD,
@@ -18,9 +19,16 @@ static const amqp_method_number_t answers[] = {
     [STEP_CONSUME] = AMQP_BASIC_CONSUME_OK_METHOD,     [STEP_CANCEL] = AMQP_BASIC_CANCEL_OK_METHOD,
 };
 
-static struct step pop(struct pipeline *p)
+static struct step *step_at(struct pipeline *p, size_t i)
 {
-    struct step s = p->steps[p->head];
+    return &p->steps[(p->head + i) % PIPELINE_MAX];
+}
+
+static struct step take(struct pipeline *p, size_t i)
+{
+    struct step s = *step_at(p, i);
+    for (; i > 0; i--)
+        *step_at(p, i) = *step_at(p, i - 1);
     p->head = (p->head + 1) % PIPELINE_MAX;
     p->n--;
     return s;
@@ -80,12 +88,40 @@ static void on_consumer(struct topology *t, const struct step *s)
     consumer_touch(t, s->consumer);
 }
 
-bool topology_answered(struct topology *t, amqp_channel_t channel, amqp_method_number_t method)
+// Which consumer an answer is about; 0: none.
+static uint64_t consumer_of(amqp_method_number_t method, const void *decoded)
+{
+    if (method == AMQP_BASIC_CONSUME_OK_METHOD)
+        return consumer_tag_parse(((const amqp_basic_consume_ok_t *)decoded)->consumer_tag);
+    if (method == AMQP_BASIC_CANCEL_OK_METHOD)
+        return consumer_tag_parse(((const amqp_basic_cancel_ok_t *)decoded)->consumer_tag);
+    return 0;
+}
+
+// The step that is answered, as its place in the pipeline; its n: none. On the channel of the consumers
+// answers overtake each other: of basic.consume and basic.cancel the queue's own process tells, of the others
+// the channel's (RabbitMQ 3.10, rabbit_amqqueue_process:maybe_send_reply()).
+static size_t find_answered(struct pipeline *p, amqp_channel_t channel, amqp_method_number_t method,
+                            const void *decoded)
+{
+    uint64_t consumer = consumer_of(method, decoded);
+    size_t last = channel == CHANNEL_CONSUME ? p->n : p->n > 0;
+    for (size_t i = 0; i < last; i++) {
+        const struct step *s = step_at(p, i);
+        if (answers[s->kind] == method && (consumer == 0 || s->consumer->number == consumer))
+            return i;
+    }
+    return p->n;
+}
+
+bool topology_answered(struct topology *t, amqp_channel_t channel, amqp_method_number_t method,
+                       const void *decoded)
 {
     struct pipeline *p = &t->pipelines[channel];
-    if (p->n == 0 || answers[p->steps[p->head].kind] != method)
+    size_t i = find_answered(p, channel, method, decoded);
+    if (i == p->n)
         return false;
-    struct step s = pop(p);
+    struct step s = take(p, i);
     if (s.kind == STEP_EXCHANGE)
         thing_set(t, &s.exchange->thing, THING_THERE);
     else if (s.kind == STEP_QUEUE || s.kind == STEP_DELETE)
@@ -204,12 +240,26 @@ static bool mends(struct topology *t, const struct step *s, uint64_t now_ns, uin
     return true;
 }
 
+// The step that the channel was closed over: steps before it may not be answered any more (see
+// find_answered()), so it is the first that the broker's text names, or else just the first.
+static size_t find_blamed(struct pipeline *p, const char *why)
+{
+    char quoted[QUOTED_CAP];
+    for (size_t i = 0; i < p->n; i++) {
+        snprintf(quoted, sizeof quoted, "'%s'", name_of(step_at(p, i)));
+        if (strstr(why, quoted))
+            return i;
+    }
+    return 0;
+}
+
 void topology_channel_closed(struct topology *t, amqp_channel_t channel, uint64_t now_ns, uint16_t code,
                              const char *why)
 {
     struct pipeline *p = &t->pipelines[channel];
+    size_t blame = channel == CHANNEL_CONSUME ? find_blamed(p, why) : 0;
     for (bool first = true; p->n > 0; first = false) {
-        struct step s = pop(p);
+        struct step s = take(p, first ? blame : 0);
         bool blamed = first && !mends(t, &s, now_ns, code, why);
         if (blamed) {
             snprintf(t->why, sizeof t->why, "%.60s: %.180s", name_of(&s), why);

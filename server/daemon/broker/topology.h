@@ -1,5 +1,6 @@
 // What shall be there at the broker, what is, and the next step from one to the other. Steps are sent without
-// waiting and answered in order, per channel. Called by link.c, on the thread; sends through conn.
+// waiting and answered in order, per channel, but those of consumers. Called by link.c, on the thread; sends
+// through conn.
 #pragma once
 
 #include "broker/conn.h"
@@ -165,8 +166,9 @@ bool topology_nobody_takes(const struct topology *t, amqp_bytes_t exchange, amqp
 
 // --- answers: answers.c ---
 // An answer on that channel. False: it answers nothing that was asked.
-bool topology_answered(struct topology *t, amqp_channel_t channel, amqp_method_number_t method);
-// The broker closed that channel: over the step that would have been answered next, if there was one.
+bool topology_answered(struct topology *t, amqp_channel_t channel, amqp_method_number_t method,
+                       const void *decoded);
+// The broker closed that channel, over a step or for another reason.
 void topology_channel_closed(struct topology *t, amqp_channel_t channel, uint64_t now_ns, uint16_t code,
                              const char *why);
 // The broker ended a consumer, as a rule because its queue is gone.

@@ -45,7 +45,7 @@ static void want_mailbox(const char *what, size_t i)
                                    .bindings = &binding,
                                    .n_bindings = 1};
     assert_int_equal(broker_want_queue(p.broker, &q), 0);
-    assert_int_equal(broker_want_consumer(p.broker, queue, 10, i + 1), 0);
+    assert_int_equal(broker_want_consumer(p.broker, queue, (uint16_t)(10 + i % 2), i + 1), 0);
 }
 
 static bool all_there(void *arg)
@@ -89,7 +89,7 @@ static void publish_to(const char *what, size_t i, const char *id)
 static void own_queues_need_not_all_be_there_to_publish(void **state)
 {
     (void)state;
-    uint64_t from = io_monotonic_ns();
+    uint64_t before = peer_stats(&p).reconnects, from = io_monotonic_ns();
     for (size_t i = 0; i < n_queues; i++)
         want_mailbox("many", i);
     publish_to("many", n_queues - 1, "last");
@@ -101,6 +101,7 @@ static void own_queues_need_not_all_be_there_to_publish(void **state)
     run_until_true(all_there, &n_queues, 300, "all queues");
     print_message("all made after %.2f s\n", since_s(from));
     run_until_at_least(&p.n_received, 1, 20);
+    assert_int_equal(peer_stats(&p).reconnects, before);
 }
 
 static void a_link_that_comes_back_publishes_and_consumes_before_all_is_declared_again(void **state)
@@ -125,6 +126,7 @@ static void a_link_that_comes_back_publishes_and_consumes_before_all_is_declared
     run_until_true(all_there, &n_queues, 300, "all queues again");
     print_message("all declared again after %.2f s\n", since_s(from));
     assert_int_equal(p.n_by_outcome[BROKER_CONFIRMED], 100);
+    assert_int_equal(peer_stats(&p).reconnects, before + 1); // and no answer was taken for another's
     for (size_t i = 0, next[2] = {0, 1}; i < 100; i++) { // in order, each of the two
         size_t which = strcmp(p.received[i].key, "many.e0") != 0;
         snprintf(id, sizeof id, "back-%zu", next[which]);
