@@ -115,18 +115,8 @@ static int letter_path(struct cli *cli, const char *letter, const char *suffix, 
 static int show_refused(struct cli *cli, const char *letter)
 {
     char path[API_PATH_CAP];
-    struct api_reply reply;
     int rc = letter_path(cli, letter, "", path);
-    if (rc == 0)
-        rc = api_call(cli, "GET", path, NULL, NULL, &reply);
-    if (rc != 0)
-        return rc;
-    if (cli->json)
-        format_json(reply.body);
-    else
-        format_object(reply.body);
-    api_reply_done(&reply);
-    return 0;
+    return rc == 0 ? api_show(cli, path) : rc;
 }
 
 // What several requests did.

@@ -65,6 +65,8 @@ static void link_state(FILE *out, const struct broker_stats *s)
     counter(out, "envd_broker_unknown", "Sent, and not confirmed in time.", s->unknown);
     counter(out, "envd_broker_not_sent", "Not sent in time.", s->not_sent);
     counter(out, "envd_broker_republished", "Sent again after a connection was lost.", s->republished);
+    counter(out, "envd_broker_channels_renewed", "After refusals of a quorum queue, which may not be full.",
+            s->renewed);
     gauge(out, "envd_broker_unconfirmed", "Sent and not confirmed yet.", s->unconfirmed);
     gauge(out, "envd_broker_waiting", "To be sent.", s->waiting);
     counter(out, "envd_broker_blocked_milliseconds", "While its alarms stopped publishers.", s->blocked_ms);

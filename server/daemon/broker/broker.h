@@ -120,7 +120,7 @@ struct broker_stats {
     char why[BROKER_WHY_CAP];
     bool tls;
     char product[64]; // "RabbitMQ 3.10.8", of the last connection
-    uint64_t published, confirmed, returned, nacked, forbidden, unknown, not_sent, republished;
+    uint64_t published, confirmed, returned, nacked, forbidden, unknown, not_sent, republished, renewed;
     uint64_t waiting, unconfirmed, outbox_bytes; // now
     uint64_t deliveries, acked, requeued, dead_lettered, unsettled;
     uint64_t connects, reconnects, blocked_ms;

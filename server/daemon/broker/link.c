@@ -103,7 +103,9 @@ static uint64_t wake_at(const struct link *l)
 {
     if (!link_up(l))
         return l->retry_ns;
-    return l->now_ns + l->settings.heartbeat_s * 1000ull * NS_PER_MS / 3;
+    uint64_t at = l->now_ns + l->settings.heartbeat_s * 1000ull * NS_PER_MS / 3;
+    uint64_t drained = l->renewed_ns + LINK_DRAIN_NS;
+    return l->renewing && l->confirming && drained < at ? drained : at;
 }
 
 static void wait_for_work(struct link *l, uint64_t until_ns)
@@ -125,12 +127,14 @@ static void wait_for_work(struct link *l, uint64_t until_ns)
 
 static int send_all(struct link *l, struct failure *ret)
 {
-    bool may_publish = l->confirming && !l->blocked && l->stats.state == BROKER_READY;
+    bool may_publish = l->confirming && !l->renewing && !l->blocked && l->stats.state == BROKER_READY;
     l->publishing.want_write = l->consuming.want_write = false;
     if (l->topology.news)
         publisher_release(&l->publisher);
     l->topology.news = false;
     if (may_publish && publisher_pump(&l->publisher, &l->publishing, &l->more, ret) < 0)
+        return -1;
+    if (link_renew(l, ret) < 0)
         return -1;
     if (l->open[CHANNEL_CONSUME] && deliveries_flush(&l->consumed, &l->consuming, ret) < 0)
         return -1;

@@ -27,7 +27,7 @@ struct link {
     struct getter getter;
     struct item_queue outgoing;
     struct broker_stats stats;
-    uint64_t serial, generation, now_ns, retry_ns, setup_ns, blocked_ns, renewed_ns;
+    uint64_t serial, generation, now_ns, retry_ns, setup_ns, blocked_ns, renewed_ns, renew_wait_ns;
     uint32_t backoff_ms;
     bool more; // work is left: do not sleep
 };
@@ -48,6 +48,9 @@ void link_check_ready(struct link *l); // says READY or BLOCKED as things are
 void link_set_state(struct link *l, enum broker_state state, const char *why);
 void link_channel_new(struct link *l, amqp_channel_t channel); // of the consuming connection: tags start anew
 void link_close(struct link *l);
+#define LINK_DRAIN_NS 1000000000u                    // how long a renewal waits for confirms
+void link_begin_renewal(struct link *l);             // a quorum queue refused: a new channel may be wanted
+int link_renew(struct link *l, struct failure *ret); // when nothing is unconfirmed, or that took too long
 
 // --- link_frames.c: what the broker says ---
 int link_read(struct link *l, struct failure *ret);

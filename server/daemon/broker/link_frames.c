@@ -6,7 +6,6 @@
 #include "broker/link.h"
 
 #define FRAMES_PER_ROUND 1024
-#define RENEW_NS         2000000000u
 
 typedef int handler(struct link *l, amqp_channel_t channel, const void *decoded, struct failure *ret);
 
@@ -15,9 +14,17 @@ struct row {
     handler *handle;
 };
 
-static int nonsense(struct failure *ret)
+static int nonsense(const char *what, struct failure *ret)
 {
-    failure_set(ret, BROKER_UNREACHABLE, "the broker sent what does not belong there");
+    failure_set(ret, BROKER_UNREACHABLE, "the broker sent %s", what);
+    return -1;
+}
+
+static int unexpected(const amqp_frame_t *frame, struct failure *ret)
+{
+    const char *name = amqp_method_name(frame->payload.method.id);
+    failure_set(ret, BROKER_UNREACHABLE, "the broker sent what does not belong there: %s on channel %u",
+                name ? name : "an unknown method", (unsigned)frame->channel);
     return -1;
 }
 
@@ -36,7 +43,7 @@ static int on_publish_open(struct link *l, amqp_channel_t channel, const void *d
     amqp_confirm_select_t m = {0};
     (void)decoded;
     if (channel != CHANNEL_PUBLISH || l->publish_open)
-        return nonsense(ret);
+        return nonsense("channel.open-ok that nobody awaits", ret);
     l->publish_open = true;
     return conn_send(&l->publishing, channel, AMQP_CONFIRM_SELECT_METHOD, &m, ret);
 }
@@ -52,23 +59,9 @@ static int on_ack(struct link *l, amqp_channel_t channel, const void *decoded, s
 {
     const amqp_basic_ack_t *a = decoded;
     (void)channel;
-    return publisher_confirmed(&l->publisher, a->delivery_tag, a->multiple, true, l->now_ns) ? 0
-                                                                                             : nonsense(ret);
-}
-
-// A quorum queue that is not full refuses too: a channel that first published to it while the record of its
-// leader named a node that has just died asks that node for ever (RabbitMQ 3.10,
-// rabbit_fifo_client:enqueue()). A new channel looks again.
-static int renew_channel(struct link *l, struct failure *ret)
-{
-    amqp_channel_close_t m = {.reply_code = AMQP_REPLY_SUCCESS};
-    if (l->settings.queue_type != BROKER_QUEUE_QUORUM || !l->confirming || l->publisher.sending ||
-        l->now_ns - l->renewed_ns < RENEW_NS)
-        return 0;
-    l->renewed_ns = l->now_ns;
-    l->renewing = true;
-    l->confirming = false;
-    return conn_send(&l->publishing, CHANNEL_PUBLISH, AMQP_CHANNEL_CLOSE_METHOD, &m, ret);
+    return publisher_confirmed(&l->publisher, a->delivery_tag, a->multiple, true, l->now_ns)
+               ? 0
+               : nonsense("a confirm of what was not published", ret);
 }
 
 static int on_nack(struct link *l, amqp_channel_t channel, const void *decoded, struct failure *ret)
@@ -76,16 +69,17 @@ static int on_nack(struct link *l, amqp_channel_t channel, const void *decoded, 
     const amqp_basic_nack_t *a = decoded;
     (void)channel;
     if (!publisher_confirmed(&l->publisher, a->delivery_tag, a->multiple, false, l->now_ns))
-        return nonsense(ret);
-    return renew_channel(l, ret);
+        return nonsense("a refusal of what was not published", ret);
+    link_begin_renewal(l);
+    return 0;
 }
 
 static int on_renewed(struct link *l, amqp_channel_t channel, const void *decoded, struct failure *ret)
 {
     amqp_channel_open_t open = {0};
     (void)decoded;
-    if (!l->renewing)
-        return nonsense(ret);
+    if (!l->renewing || l->confirming)
+        return nonsense("channel.close-ok that nobody awaits", ret); // nobody asked for that
     l->renewing = l->publish_open = false;
     assembly_reset(&l->returned);
     publisher_connection_lost(&l->publisher); // what is unconfirmed is published again
@@ -192,7 +186,9 @@ static int on_declared(struct link *l, amqp_channel_t channel, const void *decod
 {
     const amqp_queue_declare_ok_t *ok = decoded;
     if (channel != CHANNEL_GET)
-        return topology_answered(&l->topology, channel, AMQP_QUEUE_DECLARE_OK_METHOD) ? 0 : nonsense(ret);
+        return topology_answered(&l->topology, channel, AMQP_QUEUE_DECLARE_OK_METHOD, decoded)
+                   ? 0
+                   : nonsense("queue.declare-ok that nobody awaits", ret);
     getter_counted(&l->getter, ok->message_count);
     l->more = true;
     return 0;
@@ -239,7 +235,7 @@ static int feed(struct link *l, struct assembly *a, const amqp_frame_t *frame, s
 {
     struct arrival *m;
     if (assembly_feed(a, frame, &m) < 0)
-        return nonsense(ret);
+        return nonsense("the parts of a message in an order that cannot be", ret);
     if (!m)
         return 0;
     m->channel = (uint8_t)frame->channel;
@@ -270,22 +266,26 @@ static int on_publishing_frame(struct link *l, const amqp_frame_t *frame, struct
     if (frame->frame_type != AMQP_FRAME_METHOD)
         return 0; // heartbeats
     int rc = look_up(l, publishing_rows, frame, &found, ret);
-    return found ? rc : nonsense(ret);
+    return found ? rc : unexpected(frame, ret);
 }
 
 static int on_consuming_frame(struct link *l, const amqp_frame_t *frame, struct failure *ret)
 {
     bool found = true;
     if (frame->channel >= N_CHANNELS)
-        return nonsense(ret);
+        return nonsense("a frame on a channel that is not open", ret);
     if (assembly_wants(frame))
-        return frame->channel == 0 ? nonsense(ret) : feed(l, &l->assemblies[frame->channel], frame, ret);
+        return frame->channel == 0 ? nonsense("a message on channel 0", ret)
+                                   : feed(l, &l->assemblies[frame->channel], frame, ret);
     if (frame->frame_type != AMQP_FRAME_METHOD)
         return 0;
     int rc = look_up(l, consuming_rows, frame, &found, ret);
     if (found)
         return rc;
-    return topology_answered(&l->topology, frame->channel, frame->payload.method.id) ? 0 : nonsense(ret);
+    return topology_answered(&l->topology, frame->channel, frame->payload.method.id,
+                             frame->payload.method.decoded)
+               ? 0
+               : unexpected(frame, ret);
 }
 
 static int drain(struct link *l, struct conn *c,

@@ -7,8 +7,11 @@
 #include "broker/link.h"
 #include "common/io.h"
 
-#define NS_PER_MS  1000000u
-#define GOODBYE_MS 300u
+#define NS_PER_MS    1000000u
+#define GOODBYE_MS   300u
+#define RENEW_MIN_NS 2000000000u // between two renewals
+#define RENEW_MAX_NS 64000000000u
+#define CLOSE_BYTES  64
 
 void link_set_state(struct link *l, enum broker_state state, const char *why)
 {
@@ -86,6 +89,37 @@ void link_check_ready(struct link *l)
         link_set_state(l, BROKER_READY, topology_why(&l->topology));
     l->backoff_ms = l->settings.backoff_min_ms;
     l->more = l->more || !was_up; // publications wait
+}
+
+// --- a new channel to publish on ---
+
+// A quorum queue that is not full refuses too: a channel that first published to it while the record of its
+// leader named a node that had just died asks that node for as long as it is away (RabbitMQ 3.10,
+// rabbit_fifo_client:enqueue()). A new channel looks again. Publishing rests meanwhile, so that nothing is
+// sent twice; a queue that is really full costs the others that rest ever more rarely.
+void link_begin_renewal(struct link *l)
+{
+    uint64_t since_ns = l->now_ns - l->renewed_ns;
+    if (l->settings.queue_type != BROKER_QUEUE_QUORUM || l->renewing || !l->confirming ||
+        l->publisher.sending || since_ns < l->renew_wait_ns)
+        return;
+    bool again = l->renew_wait_ns > 0 && since_ns < 2 * l->renew_wait_ns;
+    l->renew_wait_ns = again ? l->renew_wait_ns * 2 : RENEW_MIN_NS;
+    if (l->renew_wait_ns > RENEW_MAX_NS)
+        l->renew_wait_ns = RENEW_MAX_NS;
+    l->renewed_ns = l->now_ns;
+    l->renewing = true;
+}
+
+int link_renew(struct link *l, struct failure *ret)
+{
+    amqp_channel_close_t m = {.reply_code = AMQP_REPLY_SUCCESS};
+    bool drained = l->publisher.window.n == 0 || l->now_ns - l->renewed_ns >= LINK_DRAIN_NS;
+    if (!l->renewing || !l->confirming || !drained || !conn_may_send(&l->publishing, CLOSE_BYTES))
+        return 0;
+    l->confirming = false;
+    l->stats.renewed++;
+    return conn_send(&l->publishing, CHANNEL_PUBLISH, AMQP_CHANNEL_CLOSE_METHOD, &m, ret);
 }
 
 // --- down ---

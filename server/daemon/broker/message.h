@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 // A view: not NUL-terminated, not owned. Names, property texts and header names are at most 255 bytes (AMQP's
 // short strings), header values at most BROKER_VALUE_MAX.
@@ -12,6 +13,23 @@ struct broker_text {
     const char *data;
     size_t len;
 };
+
+// NULL: none.
+static inline struct broker_text broker_text_of(const char *s)
+{
+    return (struct broker_text){s, s ? strlen(s) : 0};
+}
+
+static inline bool broker_text_begins(struct broker_text t, const char *prefix)
+{
+    size_t len = strlen(prefix);
+    return t.len >= len && (len == 0 || memcmp(t.data, prefix, len) == 0);
+}
+
+static inline bool broker_text_is(struct broker_text t, const char *s)
+{
+    return t.len == strlen(s) && broker_text_begins(t, s);
+}
 
 #define BROKER_HEADERS_MAX 80
 #define BROKER_SHORT_MAX   255

@@ -148,6 +148,46 @@ static void at_most_prefetch_deliveries_are_unsettled(void **state)
 
 // A queue that is left and consumed again at once, as when an environment is restarted: what its first
 // consumer was given and gives back comes before what the broker still has.
+// See link_begin_renewal(): nothing is lost, put out of order or published twice by it.
+static void a_quorum_queue_that_refuses_renews_the_channel_and_the_others_go_on(void **state)
+{
+    (void)state;
+    enum { N = 400 };
+    struct broker_config config = peer_config();
+    config.queue_type = BROKER_QUEUE_QUORUM;
+    struct peer quorum;
+    peer_start(&quorum, &config);
+    run_until_state(&quorum, BROKER_READY, 30);
+    struct broker_queue full = {.name = "mailbox.acme.quorum-full", .messages_max = 5};
+    peer_want_queue(&quorum, &full);
+    peer_want_plain_queue(&quorum, "mailbox.acme.quorum");
+    quorum.ack = true;
+    broker_want_consumer(quorum.broker, "mailbox.acme.quorum", 100, 1);
+    char body[16];
+    for (int i = 0; i < N; i++) {
+        snprintf(body, sizeof body, "%d", i);
+        peer_publish(&quorum, "", "mailbox.acme.quorum-full", NULL, body);
+        peer_publish(&quorum, "", "mailbox.acme.quorum", NULL, body);
+        if (i % 50 == 0)
+            run_for(100); // refusals come among publications
+    }
+    run_until_at_least(&quorum.n_done, 2 * N, 60);
+    run_until_at_least(&quorum.n_received, N, 60);
+    run_for(300);
+    assert_true(quorum.n_by_outcome[BROKER_NACKED] > 0);
+    assert_int_equal(quorum.n_by_outcome[BROKER_NACKED] + quorum.n_by_outcome[BROKER_CONFIRMED], 2 * N);
+    assert_int_equal(quorum.n_received, N);
+    for (int i = 0; i < N; i++)
+        assert_int_equal(atoi(quorum.received[i].body), i);
+    struct broker_stats s = peer_stats(&quorum);
+    assert_in_range(s.renewed, 1, 10);
+    assert_int_equal(s.republished, 0);
+    broker_unwant_queue(quorum.broker, "mailbox.acme.quorum-full", true);
+    broker_unwant_queue(quorum.broker, "mailbox.acme.quorum", true);
+    run_for(300);
+    peer_stop(&quorum);
+}
+
 static void a_second_consumer_waits_for_what_the_first_gives_back(void **state)
 {
     (void)state;
@@ -463,6 +503,7 @@ int main(void)
         T(a_full_queue_nacks),
         T(bodies_of_every_size_pass_unharmed),
         T(at_most_prefetch_deliveries_are_unsettled),
+        T(a_quorum_queue_that_refuses_renews_the_channel_and_the_others_go_on),
         T(a_second_consumer_waits_for_what_the_first_gives_back),
         T(what_is_put_back_comes_again_and_says_so),
         T(acks_in_any_order_leave_nothing_behind),
