@@ -38,17 +38,6 @@ static bool complain(struct reader *r, enum amqp_fault fault, const char *what)
     return false;
 }
 
-static bool text_is(struct broker_text t, const char *s)
-{
-    return t.len == strlen(s) && memcmp(t.data, s, t.len) == 0;
-}
-
-static bool text_begins(struct broker_text t, const char *prefix)
-{
-    size_t len = strlen(prefix);
-    return t.len >= len && memcmp(t.data, prefix, len) == 0;
-}
-
 static struct broker_text text_after(struct broker_text t, const char *prefix)
 {
     size_t len = strlen(prefix);
@@ -89,7 +78,7 @@ static const struct broker_header *find_header(const struct reader *r, const cha
 {
     const struct broker_properties *p = &r->d->properties;
     for (size_t i = 0; i < p->n_headers; i++)
-        if (text_is(p->headers[i].name, name))
+        if (broker_text_is(p->headers[i].name, name))
             return &p->headers[i];
     return NULL;
 }
@@ -111,14 +100,14 @@ static bool read_host(struct reader *r)
 {
     const struct broker_properties *p = &r->d->properties;
     const struct broker_header *host = find_header(r, "env-host");
-    if (!text_begins(p->user_id, AMQP_USER_HOST))
+    if (!broker_text_begins(p->user_id, AMQP_USER_HOST))
         return complain(r, AMQP_SENDER, "its user-id is not that of a host");
     struct broker_text name = text_after(p->user_id, AMQP_USER_HOST);
     if (!name_valid(name.data, name.len) || !text_copy(name, r->in->host, sizeof r->in->host))
         return complain(r, AMQP_SENDER, "its user-id names no host");
     if (!host)
         return complain(r, AMQP_MISSING, "env-host is missing");
-    return text_is(host->value, r->in->host) ||
+    return broker_text_is(host->value, r->in->host) ||
            complain(r, AMQP_SENDER, "env-host is not the host of its user-id");
 }
 
@@ -134,7 +123,7 @@ static bool read_client(struct reader *r, struct broker_text exchange, struct br
     if (user.len > 0 && (user.len != exchange.len || memcmp(user.data, exchange.data, user.len) != 0))
         return complain(r, AMQP_SENDER, "its user-id is not that of its exchange");
     const struct broker_header *said = find_header(r, "env-from");
-    return !said || text_is(said->value, r->in->from_text) ||
+    return !said || broker_text_is(said->value, r->in->from_text) ||
            complain(r, AMQP_SENDER, "env-from is not who it is");
 }
 
@@ -145,13 +134,13 @@ static bool read_replayed(struct reader *r, struct broker_text by)
     const struct broker_header *origin = find_header(r, "env-replayed-exchange");
     const struct broker_header *host = find_header(r, "env-host");
     r->in->replayed = true;
-    if (!text_begins(user, AMQP_USER_HOST) || !name_valid(by.data, by.len) ||
+    if (!broker_text_begins(user, AMQP_USER_HOST) || !name_valid(by.data, by.len) ||
         user.len != strlen(AMQP_USER_HOST) + by.len ||
         memcmp(user.data + strlen(AMQP_USER_HOST), by.data, by.len) != 0)
         return complain(r, AMQP_SENDER, "its user-id is not that of who replays it");
     if (!origin)
         return complain(r, AMQP_MISSING, "env-replayed-exchange is missing");
-    if (text_begins(origin->value, AMQP_USER_CLIENT))
+    if (broker_text_begins(origin->value, AMQP_USER_CLIENT))
         return read_client(r, origin->value, none);
     return (host && name_valid(host->value.data, host->value.len) &&
             text_copy(host->value, r->in->host, sizeof r->in->host)) ||
@@ -161,12 +150,13 @@ static bool read_replayed(struct reader *r, struct broker_text by)
 static bool read_sender(struct reader *r)
 {
     const struct broker_header *by = find_header(r, "env-replayed-by");
-    bool from_host = text_is(r->d->exchange, AMQP_EXCHANGE) || text_is(r->d->exchange, AMQP_EXCHANGE_EVENT);
+    bool from_host =
+        broker_text_is(r->d->exchange, AMQP_EXCHANGE) || broker_text_is(r->d->exchange, AMQP_EXCHANGE_EVENT);
     if (from_host && by)
         return read_replayed(r, by->value);
     if (from_host)
         return read_host(r);
-    if (text_begins(r->d->exchange, AMQP_USER_CLIENT))
+    if (broker_text_begins(r->d->exchange, AMQP_USER_CLIENT))
         return read_client(r, r->d->exchange, r->d->properties.user_id);
     return complain(r, AMQP_SENDER, "it came by an exchange that proves no sender");
 }
@@ -271,10 +261,10 @@ static bool read_addresses(struct reader *r)
     if ((in->from.is_service && !is_refusal(r)) || strcmp(in->from.tenant, NAME_CLIENTS) == 0)
         return complain(r, AMQP_SENDER, "env-from is no environment");
     if (in->envelope.kind == MESSAGE_REPLY) // goes to the host
-        return text_begins(r->d->routing_key, NAME_HOST ".") ||
+        return broker_text_begins(r->d->routing_key, NAME_HOST ".") ||
                complain(r, AMQP_FIELD, "a reply came by a key that is not a host's");
     amqp_key(in->to.tenant, in->to.name, in->to.is_service, key);
-    return text_is(r->d->routing_key, key) || complain(r, AMQP_FIELD, "env-to is not its routing key");
+    return broker_text_is(r->d->routing_key, key) || complain(r, AMQP_FIELD, "env-to is not its routing key");
 }
 
 static bool read_kind(struct reader *r)
@@ -283,7 +273,7 @@ static bool read_kind(struct reader *r)
     char name[16];
     if (!version || !kind)
         return complain(r, AMQP_MISSING, "env-version or env-kind is missing");
-    if (!text_is(version->value, "1"))
+    if (!broker_text_is(version->value, "1"))
         return complain(r, AMQP_VERSION, "env-version is not 1");
     return (text_copy(kind->value, name, sizeof name) && message_kind_parse(name, &r->in->envelope.kind)) ||
            complain(r, AMQP_FIELD, "env-kind is none");
@@ -332,11 +322,12 @@ static bool read_prefixed(struct reader *r)
     const struct broker_properties *p = &r->d->properties;
     for (size_t i = 0; i < p->n_headers; i++) {
         const struct broker_header *h = &p->headers[i];
-        if (text_begins(h->name, "env-label-") && !add_label(r, text_after(h->name, "env-label-"), h->value))
+        if (broker_text_begins(h->name, "env-label-") &&
+            !add_label(r, text_after(h->name, "env-label-"), h->value))
             return false;
-        if (!text_begins(h->name, "env-h-"))
+        if (!broker_text_begins(h->name, "env-h-"))
             continue;
-        if (r->in->envelope.kind == MESSAGE_REPLY && text_is(h->name, "env-h-" ENVELOPE_REFUSED))
+        if (r->in->envelope.kind == MESSAGE_REPLY && broker_text_is(h->name, "env-h-" ENVELOPE_REFUSED))
             return complain(r, AMQP_FIELD, "a refusal that no host made");
         if (!add_header(r, text_after(h->name, "env-h-"), h->value))
             return false;
@@ -378,7 +369,7 @@ static bool read_key(struct reader *r)
         return complain(r, AMQP_FIELD, "its routing key is no TENANT.NAME");
     address_format(to, r->in->to_text);
     const struct broker_header *said = find_header(r, "env-to");
-    return !said || text_is(said->value, r->in->to_text) ||
+    return !said || broker_text_is(said->value, r->in->to_text) ||
            complain(r, AMQP_FIELD, "env-to is not its routing key");
 }
 
@@ -389,7 +380,7 @@ static bool read_reply_to(struct reader *r)
     char own[sizeof AMQP_USER_CLIENT + NAME_CAP + 1] = AMQP_USER_CLIENT;
     strcat(own, r->in->from.name);
     strcat(own, ".");
-    if (!text_begins(reply_to, own) && !text_begins(reply_to, "amq.rabbitmq.reply-to."))
+    if (!broker_text_begins(reply_to, own) && !broker_text_begins(reply_to, "amq.rabbitmq.reply-to."))
         return complain(r, AMQP_REPLY_TO, "reply-to is not a queue of its own");
     return text_copy(reply_to, r->in->reply_to, sizeof r->in->reply_to) ||
            complain(r, AMQP_FIELD, "reply-to is none");
@@ -412,7 +403,7 @@ static bool read_expiration(struct reader *r)
 
 static bool is_ours(struct broker_text name)
 {
-    return text_begins(name, "env-") || text_is(name, "subject");
+    return broker_text_begins(name, "env-") || broker_text_is(name, "subject");
 }
 
 static bool read_mark(struct reader *r)
@@ -453,7 +444,7 @@ bool amqp_read_way_back(const struct broker_delivery *d, struct amqp_incoming *r
 {
     struct reader r = {.d = d, .in = ret};
     clear(ret);
-    if (!text_begins(d->exchange, AMQP_USER_CLIENT) || d->properties.reply_to.len == 0)
+    if (!broker_text_begins(d->exchange, AMQP_USER_CLIENT) || d->properties.reply_to.len == 0)
         return false;
     (void)read_client(&r, d->exchange, d->properties.user_id);
     (void)read_id(&r, d->properties.message_id, &ret->envelope.id, "");

@@ -13,11 +13,6 @@ void amqp_key(const char *tenant, const char *name, bool is_service, char out[AM
     snprintf(out, AMQP_KEY_CAP, "%s.%s%s", tenant, is_service ? ":" : "", name);
 }
 
-static struct broker_text text_of(const char *s)
-{
-    return (struct broker_text){s, s ? strlen(s) : 0};
-}
-
 static struct broker_text text_of_view(struct wire_view v)
 {
     return (struct broker_text){(const char *)v.data, v.len};
@@ -73,15 +68,15 @@ static void add_own_headers(struct amqp_outgoing *o, const struct envelope *e, b
 
 static void add_source(struct amqp_outgoing *o, const struct remote_message *m, const struct amqp_self *self)
 {
-    add_header(o, text_of("env-host"), text_of(self->host));
-    add_header(o, text_of("env-epoch"), make_text(o, "%" PRIu64, self->epoch));
+    add_header(o, broker_text_of("env-host"), broker_text_of(self->host));
+    add_header(o, broker_text_of("env-epoch"), make_text(o, "%" PRIu64, self->epoch));
     if (m->envelope->kind == MESSAGE_REPLY)
         return; // needs no rule
     if (m->image)
-        add_header(o, text_of("env-image"), text_of(m->image));
+        add_header(o, broker_text_of("env-image"), broker_text_of(m->image));
     for (size_t i = 0; i < m->source->n_labels; i++)
         add_header(o, make_text(o, "env-label-%s", m->source->labels[i].key),
-                   text_of(m->source->labels[i].value));
+                   broker_text_of(m->source->labels[i].value));
 }
 
 static void set_address(struct amqp_outgoing *o, const struct remote_message *m)
@@ -89,11 +84,11 @@ static void set_address(struct amqp_outgoing *o, const struct remote_message *m)
     struct broker_publication *p = &o->publication;
     char key[AMQP_KEY_CAP];
     amqp_key(m->to->tenant, m->to->name, m->to->is_service, key);
-    p->exchange = text_of(m->way == REMOTE_TO_SERVERS  ? AMQP_EXCHANGE_EVENT
-                          : m->way == REMOTE_TO_CLIENT ? ""
-                                                       : AMQP_EXCHANGE);
+    p->exchange = broker_text_of(m->way == REMOTE_TO_SERVERS  ? AMQP_EXCHANGE_EVENT
+                                 : m->way == REMOTE_TO_CLIENT ? ""
+                                                              : AMQP_EXCHANGE);
     p->routing_key = m->way == REMOTE_TO_HOST     ? make_text(o, NAME_HOST ".%s", m->host)
-                     : m->way == REMOTE_TO_CLIENT ? text_of(m->reply_to)
+                     : m->way == REMOTE_TO_CLIENT ? broker_text_of(m->reply_to)
                                                   : make_text(o, "%s", key);
 }
 
@@ -107,23 +102,24 @@ int amqp_write(const struct remote_message *m, const struct amqp_self *self, uin
     ret->used = 0;
     set_address(ret, m);
     p->message_id = id_text(ret, &e->id);
-    p->correlation_id = outside && m->correlation ? text_of(m->correlation) : id_text(ret, &e->correlation);
-    p->user_id = text_of(self->user);
+    p->correlation_id =
+        outside && m->correlation ? broker_text_of(m->correlation) : id_text(ret, &e->correlation);
+    p->user_id = broker_text_of(self->user);
     p->type = text_of_view(e->subject);
     p->content_type = text_of_view(e->content_type);
     p->priority = e->priority;
     p->timestamp = realtime_ms / 1000;
-    add_header(ret, text_of("env-version"), text_of("1"));
-    add_header(ret, text_of("env-kind"), text_of(message_kind_name(e->kind)));
-    add_header(ret, text_of("env-from"), text_of_view(e->from));
-    add_header(ret, text_of("env-to"), text_of_view(e->to));
+    add_header(ret, broker_text_of("env-version"), broker_text_of("1"));
+    add_header(ret, broker_text_of("env-kind"), broker_text_of(message_kind_name(e->kind)));
+    add_header(ret, broker_text_of("env-from"), text_of_view(e->from));
+    add_header(ret, broker_text_of("env-to"), text_of_view(e->to));
     if (e->expires_ms != 0) {
         uint64_t left_ms = e->expires_ms > realtime_ms ? e->expires_ms - realtime_ms : 1;
         // The broker takes at most 32 bits; what lives longer than 49 days is for the receiver's host to
         // drop.
         if (left_ms <= UINT32_MAX)
             p->expiration = make_text(ret, "%" PRIu64, left_ms);
-        add_header(ret, text_of("env-expires"), make_text(ret, "%" PRIu64, e->expires_ms));
+        add_header(ret, broker_text_of("env-expires"), make_text(ret, "%" PRIu64, e->expires_ms));
     }
     if (!outside)
         add_source(ret, m, self);

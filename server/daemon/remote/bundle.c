@@ -1,8 +1,6 @@
 // Bundles to bytes and back. Bytes are the wire's until bundle_check() has read them all.
 #include "remote/bundle.h"
 
-#include <string.h>
-
 #include "remote/amqp_map.h"
 
 static void write_text(struct wire_writer *w, struct broker_text t)
@@ -36,17 +34,11 @@ size_t bundle_part_size(const struct broker_publication *p)
     return w.pos;
 }
 
-static bool text_is(struct broker_text t, const char *s)
-{
-    return t.len == strlen(s) && memcmp(t.data, s, t.len) == 0;
-}
-
 bool bundle_is(const struct broker_delivery *d)
 {
-    const struct broker_text user = d->properties.user_id;
-    return text_is(d->properties.content_type, BUNDLE_CONTENT_TYPE) && text_is(d->exchange, AMQP_EXCHANGE) &&
-           user.len > strlen(AMQP_USER_HOST) &&
-           memcmp(user.data, AMQP_USER_HOST, strlen(AMQP_USER_HOST)) == 0;
+    return broker_text_is(d->properties.content_type, BUNDLE_CONTENT_TYPE) &&
+           broker_text_is(d->exchange, AMQP_EXCHANGE) &&
+           broker_text_begins(d->properties.user_id, AMQP_USER_HOST);
 }
 
 static struct broker_text read_text(struct wire_reader *r, size_t max)

@@ -1,6 +1,7 @@
 // Several messages for one receiver in one AMQP message. Between hosts, what gathers while earlier messages
 // wait for their confirms leaves together, as a journal's group does: a broker's work is for each message
-// that it is given, hardly for its bytes. Pure: no broker, no clock. Called by lane.c and incoming.c.
+// that it is given, hardly for its bytes. Pure: no broker, no clock. Called by lane.c, incoming.c
+// and incoming_bundle.c; dead_replay.c tells one.
 //
 //   The AMQP message: content-type BUNDLE_CONTENT_TYPE, the first part's message-id, user-id our own; its
 //   body is the parts, one after the other, each (wire.h) message-id, correlation-id, type, content-type,

@@ -36,16 +36,6 @@ struct dead_replay {
     size_t index;
 };
 
-static struct broker_text header_of(const struct broker_delivery *d, const char *name)
-{
-    const struct broker_properties *p = &d->properties;
-    for (size_t i = p->n_headers; i-- > 0;) // what the host added is behind what the sender said
-        if (p->headers[i].name.len == strlen(name) &&
-            memcmp(p->headers[i].name.data, name, strlen(name)) == 0)
-            return p->headers[i].value;
-    return (struct broker_text){NULL, 0};
-}
-
 static void add_text(struct sha256 *s, struct broker_text t)
 {
     uint64_t len = t.len;
@@ -78,14 +68,14 @@ static struct remote_dead view_of(const struct broker_delivery *d)
 {
     struct remote_dead seen = {
         .id = d->properties.message_id,
-        .from = header_of(d, "env-from"),
+        .from = remote_last_header(&d->properties, "env-from"),
         .to = d->routing_key,
         .subject = d->properties.type,
-        .code = header_of(d, "env-refused"),
-        .why = header_of(d, "env-refused-why"),
-        .host = header_of(d, "env-refused-by"),
-        .exchange = header_of(d, "env-refused-exchange"),
-        .user = header_of(d, "env-refused-user"),
+        .code = remote_last_header(&d->properties, "env-refused"),
+        .why = remote_last_header(&d->properties, "env-refused-why"),
+        .host = remote_last_header(&d->properties, "env-refused-by"),
+        .exchange = remote_last_header(&d->properties, "env-refused-exchange"),
+        .user = remote_last_header(&d->properties, "env-refused-user"),
         .body_bytes = d->body.len,
         .properties = &d->properties,
     };
@@ -160,17 +150,12 @@ static void replay(struct dead_walk *w, const struct broker_delivery *d, size_t 
 
 // --- walking ---
 
-static bool text_is(struct broker_text t, const char *s)
-{
-    return t.len == strlen(s) && memcmp(t.data, s, t.len) == 0;
-}
-
 // Whether it is one of those that are asked for.
 static bool is_wanted(const struct dead_walk *w, const struct remote_dead *d, size_t index)
 {
     if (w->letter[0])
         return w->end.done + w->end.kept + w->n_pending == 0 &&
-               (strcmp(d->letter, w->letter) == 0 || text_is(d->id, w->letter));
+               (strcmp(d->letter, w->letter) == 0 || broker_text_is(d->id, w->letter));
     return index >= w->ask.position && index - w->ask.position < w->ask.limit;
 }
 

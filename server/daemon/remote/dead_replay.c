@@ -12,26 +12,11 @@
 
 #define PATIENCE_MS 10000
 
-static struct broker_text text_of(const char *s)
-{
-    return (struct broker_text){s, strlen(s)};
-}
-
-static bool begins(struct broker_text t, const char *prefix)
-{
-    return t.len >= strlen(prefix) && memcmp(t.data, prefix, strlen(prefix)) == 0;
-}
-
-static bool is(struct broker_text t, const char *s)
-{
-    return t.len == strlen(s) && begins(t, s);
-}
-
 // The last of that name: what a host added is behind what the sender said.
-static struct broker_text header_of(const struct broker_properties *p, const char *name)
+struct broker_text remote_last_header(const struct broker_properties *p, const char *name)
 {
     for (size_t i = p->n_headers; i-- > 0;)
-        if (is(p->headers[i].name, name))
+        if (broker_text_is(p->headers[i].name, name))
             return p->headers[i].value;
     return (struct broker_text){NULL, 0};
 }
@@ -40,7 +25,7 @@ static void drop_headers(struct broker_properties *p, const char *prefix)
 {
     size_t n = 0;
     for (size_t i = 0; i < p->n_headers; i++)
-        if (!begins(p->headers[i].name, prefix))
+        if (!broker_text_begins(p->headers[i].name, prefix))
             p->headers[n++] = p->headers[i];
     p->n_headers = n;
 }
@@ -51,13 +36,13 @@ static void drop_headers(struct broker_properties *p, const char *prefix)
 static bool restore(struct broker_delivery *d)
 {
     struct broker_properties *p = &d->properties;
-    bool by_host = begins(p->user_id, AMQP_USER_HOST);
-    if (by_host && header_of(p, "env-refused-by").len > 0) {
-        d->exchange = header_of(p, "env-refused-exchange");
-        p->user_id = header_of(p, "env-refused-user");
+    bool by_host = broker_text_begins(p->user_id, AMQP_USER_HOST);
+    if (by_host && remote_last_header(p, "env-refused-by").len > 0) {
+        d->exchange = remote_last_header(p, "env-refused-exchange");
+        p->user_id = remote_last_header(p, "env-refused-user");
     } else if (by_host) { // the broker put a host's message there
-        d->exchange = header_of(p, "x-first-death-exchange");
-    } else if (begins(p->user_id, AMQP_USER_CLIENT)) {
+        d->exchange = remote_last_header(p, "x-first-death-exchange");
+    } else if (broker_text_begins(p->user_id, AMQP_USER_CLIENT)) {
         d->exchange = p->user_id;
     } else {
         return false;
@@ -105,25 +90,27 @@ int remote_dead_publish(struct remote *r, const struct broker_delivery *letter, 
     if (rc < 0)
         return rc;
     // Of one that was replayed before, where it came from at first.
-    struct broker_text origin = header_of(p, "env-replayed-exchange");
+    struct broker_text origin = remote_last_header(p, "env-replayed-exchange");
     if (origin.len == 0)
         origin = d.exchange;
     drop_headers(p, "env-replayed-");
     if (p->n_headers + 2 > BROKER_HEADERS_MAX)
         return refuse("oversized-headers", "there are too many headers", ret_code, ret_text);
-    p->headers[p->n_headers++] = (struct broker_header){text_of("env-replayed-by"), text_of(r->host)};
-    p->headers[p->n_headers++] = (struct broker_header){text_of("env-replayed-exchange"), origin};
+    p->headers[p->n_headers++] =
+        (struct broker_header){broker_text_of("env-replayed-by"), broker_text_of(r->host)};
+    p->headers[p->n_headers++] = (struct broker_header){broker_text_of("env-replayed-exchange"), origin};
     if (p->message_id.len == 0) { // outside clients need give none; the broker's answer does
         if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
             return refuse("busy", "there is no randomness for its id", ret_code, ret_text);
         const struct id made = id_make(io_realtime_ms(), random);
         id_format(&made, id);
-        p->message_id = text_of(id);
+        p->message_id = broker_text_of(id);
     }
-    p->user_id = text_of(r->user);
+    p->user_id = broker_text_of(r->user);
     p->expiration = (struct broker_text){NULL, 0};
     const struct broker_publication out = {
-        .exchange = text_of(is(origin, AMQP_EXCHANGE_EVENT) ? AMQP_EXCHANGE_EVENT : AMQP_EXCHANGE),
+        .exchange =
+            broker_text_of(broker_text_is(origin, AMQP_EXCHANGE_EVENT) ? AMQP_EXCHANGE_EVENT : AMQP_EXCHANGE),
         .routing_key = d.routing_key,
         .mandatory = true,
         .properties = *p,

@@ -162,7 +162,7 @@ static void on_decided(void *arg, const struct router_receipt *receipt, const st
     else
         settle_stored(del->remote, in, del->handle);
     if (del->now)
-        del->handle = 0; // incoming_delivery() frees it
+        del->handle = 0; // hand_over() frees it
     else
         free(del);
 }

@@ -6,9 +6,9 @@
 #include "common/io.h"
 #include "remote/remote_internal.h"
 
-#define WINDOW_MAILBOX 256 // messages at a receiver above which it is sent no more
-#define WINDOW_SERVICE 32  // small, so that other hosts' servers have their share
-#define PREFETCH       16  // AMQP messages, each perhaps a bundle
+#define WINDOW_MAILBOX 256   // messages at a receiver above which it is sent no more
+#define WINDOW_SERVICE 32    // small, so that other hosts' servers have their share
+#define PREFETCH       16    // AMQP messages, each perhaps a bundle
 #define HELD_MAX_MS    60000 // far below the broker's patience with who does not acknowledge
 #define PAUSE_MS       500
 
@@ -56,7 +56,8 @@ static void consume(struct intake *in)
     struct remote *r = in->remote;
     in->id = ++r->ids;
     table_insert(&r->intakes_by_id, &in->by_id, in->id);
-    broker_want_consumer(r->broker, in->queue, in->kind == INTAKE_SERVICE ? WINDOW_SERVICE : PREFETCH, in->id);
+    broker_want_consumer(r->broker, in->queue, in->kind == INTAKE_SERVICE ? WINDOW_SERVICE : PREFETCH,
+                         in->id);
 }
 
 static void set_n_held(struct intake *in, uint32_t n)

@@ -13,8 +13,9 @@
 #include "remote/remote_internal.h"
 
 #define UNCONFIRMED       2
-#define UNCONFIRMED_MAX   4           // when there are whole bundles
-#define WAITING_BYTES_MAX (64u << 20) // of all lanes
+#define UNCONFIRMED_MAX   4                       // when there are whole bundles
+#define WAITING_BYTES_MAX (64u << 20)             // of all lanes
+#define LANE_BYTES_MAX    (WAITING_BYTES_MAX / 2) // of one: a queue that stands still does not stop all senders
 
 struct waiting {
     STAILQ_ENTRY(waiting) link;
@@ -30,6 +31,7 @@ struct lane {
     struct remote *remote;
     unsigned n_unconfirmed, n_waiting;
     bool busy; // senders may hear of outcomes, and send again
+    size_t waiting_bytes;
     STAILQ_HEAD(, waiting) waiting;
     struct broker_text key;
     char text[];
@@ -88,6 +90,7 @@ static struct waiting *take_first(struct lane *lane)
     struct waiting *w = STAILQ_FIRST(&lane->waiting);
     STAILQ_REMOVE_HEAD(&lane->waiting, link);
     lane->n_waiting--;
+    lane->waiting_bytes -= w->len;
     lane->remote->waiting_bytes -= w->len;
     return w;
 }
@@ -135,10 +138,10 @@ static uint32_t count_next(const struct lane *lane, size_t *ret_bytes)
 static bool publication_of(const struct lane *lane, struct wire_reader *first, struct broker_publication *ret)
 {
     *ret = (struct broker_publication){
-        .exchange = {AMQP_EXCHANGE, strlen(AMQP_EXCHANGE)}, .routing_key = lane->key, .mandatory = true};
+        .exchange = broker_text_of(AMQP_EXCHANGE), .routing_key = lane->key, .mandatory = true};
     if (!bundle_part_read(first, &ret->properties, &ret->body))
         return false;
-    ret->properties.user_id = (struct broker_text){lane->remote->user, strlen(lane->remote->user)};
+    ret->properties.user_id = broker_text_of(lane->remote->user);
     return true;
 }
 
@@ -151,7 +154,7 @@ static void make_bundle(struct broker_publication *p, uint64_t expires_ms, char 
     p->properties = (struct broker_properties){
         .message_id = first.message_id,
         .user_id = first.user_id,
-        .content_type = {BUNDLE_CONTENT_TYPE, strlen(BUNDLE_CONTENT_TYPE)},
+        .content_type = broker_text_of(BUNDLE_CONTENT_TYPE),
         .timestamp = first.timestamp,
     };
     if (expires_ms != 0 && left_ms <= UINT32_MAX) {
@@ -275,7 +278,7 @@ static int let_wait(struct lane *lane, const struct broker_publication *publicat
 {
     struct remote *r = lane->remote;
     size_t len = bundle_part_size(publication);
-    if (r->waiting_bytes + len > WAITING_BYTES_MAX)
+    if (r->waiting_bytes + len > WAITING_BYTES_MAX || lane->waiting_bytes + len > LANE_BYTES_MAX)
         return -ENOBUFS;
     struct waiting *w = malloc(sizeof *w + len);
     if (!w)
@@ -289,6 +292,7 @@ static int let_wait(struct lane *lane, const struct broker_publication *publicat
     bundle_part_write(&writer, publication);
     STAILQ_INSERT_TAIL(&lane->waiting, w, link);
     lane->n_waiting++;
+    lane->waiting_bytes += len;
     r->waiting_bytes += len;
     return 0;
 }

@@ -38,11 +38,6 @@ void remote_presence_done(struct remote *r)
 
 // ---- saying ----
 
-static struct broker_text text_of(const char *s)
-{
-    return (struct broker_text){s, strlen(s)};
-}
-
 // Nobody waits for it: what does not arrive is asked for again, or is silence.
 static void on_said(void *arg, enum broker_outcome outcome)
 {
@@ -53,15 +48,15 @@ static void on_said(void *arg, enum broker_outcome outcome)
 static void say(struct remote *r, const char *what, const char *tenant, const char *name, const char *reason)
 {
     struct broker_publication p = {
-        .exchange = text_of(AMQP_EXCHANGE_EVENT),
-        .routing_key = text_of(r->presence_key),
-        .properties = {.user_id = text_of(r->user),
-                       .expiration = text_of("30000"),
+        .exchange = broker_text_of(AMQP_EXCHANGE_EVENT),
+        .routing_key = broker_text_of(r->presence_key),
+        .properties = {.user_id = broker_text_of(r->user),
+                       .expiration = broker_text_of("30000"),
                        .n_headers = 4,
-                       .headers = {{text_of("env-presence"), text_of(what)},
-                                   {text_of("env-tenant"), text_of(tenant)},
-                                   {text_of("env-name"), text_of(name)},
-                                   {text_of("env-reason"), text_of(reason)}}},
+                       .headers = {{broker_text_of("env-presence"), broker_text_of(what)},
+                                   {broker_text_of("env-tenant"), broker_text_of(tenant)},
+                                   {broker_text_of("env-name"), broker_text_of(name)},
+                                   {broker_text_of("env-reason"), broker_text_of(reason)}}},
         .patience_ms = ALIVE_MS,
     };
     if (r->broker)

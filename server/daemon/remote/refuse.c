@@ -23,11 +23,6 @@ void remote_settle(struct remote *r, uint64_t handle, enum broker_settlement how
         broker_settle(r->broker, handle, how);
 }
 
-static struct broker_text text_of(const char *s)
-{
-    return (struct broker_text){s, strlen(s)};
-}
-
 // Without a copy, because the link was lost or stood still, it comes again and is decided on again. When the
 // broker would not have the copy, the original goes where it would have gone: no reason, but not lost.
 static void on_buried(void *arg, enum broker_outcome outcome)
@@ -47,7 +42,7 @@ static int publish_copy(struct remote *r, const struct broker_delivery *d, const
                         struct burial *b)
 {
     char exchange[BROKER_SHORT_MAX + 1], user[BROKER_SHORT_MAX + 1];
-    struct broker_publication p = {.exchange = text_of(AMQP_EXCHANGE_DEAD),
+    struct broker_publication p = {.exchange = broker_text_of(AMQP_EXCHANGE_DEAD),
                                    .routing_key = d->routing_key,
                                    .properties = d->properties,
                                    .body = d->body,
@@ -58,16 +53,18 @@ static int publish_copy(struct remote *r, const struct broker_delivery *d, const
     if (strncmp(exchange, AMQP_USER_CLIENT, sizeof AMQP_USER_CLIENT - 1) == 0)
         memcpy(user, exchange, sizeof user); // nobody else may write there
     const struct broker_header headers[] = {
-        {text_of("env-refused"), text_of(code)},       {text_of("env-refused-why"), text_of(why)},
-        {text_of("env-refused-by"), text_of(r->host)}, {text_of("env-refused-exchange"), text_of(exchange)},
-        {text_of("env-refused-user"), text_of(user)},
+        {broker_text_of("env-refused"), broker_text_of(code)},
+        {broker_text_of("env-refused-why"), broker_text_of(why)},
+        {broker_text_of("env-refused-by"), broker_text_of(r->host)},
+        {broker_text_of("env-refused-exchange"), broker_text_of(exchange)},
+        {broker_text_of("env-refused-user"), broker_text_of(user)},
     };
     const size_t n = sizeof headers / sizeof headers[0];
     if (p.properties.n_headers > BROKER_HEADERS_MAX - n)
         p.properties.n_headers = BROKER_HEADERS_MAX - n; // no host sends as many: the reason is worth more
     memcpy(p.properties.headers + p.properties.n_headers, headers, sizeof headers);
     p.properties.n_headers += n;
-    p.properties.user_id = text_of(r->user); // the broker takes no other
+    p.properties.user_id = broker_text_of(r->user); // the broker takes no other
     p.properties.expiration = (struct broker_text){NULL, 0};
     return broker_publish(r->broker, &p, on_buried, b);
 }

@@ -64,7 +64,7 @@ struct remote {
     struct table lanes;   // what leaves, by routing key: lane.c
     size_t waiting_bytes; // in them
     struct table bundles; // what arrived as one, by handle: incoming_bundle.c
-    bool stopping; // the last outcomes come while the link ends
+    bool stopping;        // the last outcomes come while the link ends
     struct event *tick;
     char presence_key[AMQP_KEY_CAP];
     uint64_t alive_ms; // when this host last said that it is there
@@ -126,7 +126,9 @@ void remote_trace_done(struct remote *r); // nobody is told
 bool remote_trace_is(const struct remote *r, const struct broker_delivery *d);
 void remote_trace_heard(struct remote *r, const struct broker_delivery *d);
 
-// dead_replay.c: publishes a dead letter again. -EINVAL: it is not to be, with a code and a constant
+// dead_replay.c: the last header of that name: what a host adds is behind what the sender said.
+struct broker_text remote_last_header(const struct broker_properties *p, const char *name);
+// Publishes a dead letter again. -EINVAL: it is not to be, with a code and a constant
 // sentence; done is not called then.
 int remote_dead_publish(struct remote *r, const struct broker_delivery *letter, broker_done_cb *done,
                         void *arg, const char **ret_code, const char **ret_text);

@@ -13,12 +13,12 @@
 #include "remote/remote_internal.h"
 #include "remote/trace_map.h"
 
-#define PATIENCE_MS    1000
-#define NEWCOMER_MS    10000 // so long after its start a host may not have heard of all others
-#define ROUNDS_MAX     16
-#define HOSTS_MAX      1000
+#define PATIENCE_MS      1000
+#define NEWCOMER_MS      10000 // so long after its start a host may not have heard of all others
+#define ROUNDS_MAX       16
+#define HOSTS_MAX        1000
 #define ANSWERS_EVERY_MS 1000 // at most ANSWERS_MAX in this time: a flood of questions costs no more
-#define ANSWERS_MAX    200
+#define ANSWERS_MAX      200
 
 // One question, until all have answered or its time is over.
 struct trace_round {
@@ -48,11 +48,6 @@ const char *remote_trace_state_name(enum remote_trace_state state)
     return state < REMOTE_TRACE_STATES ? names[state] : "unknown";
 }
 
-static struct broker_text text_of(const char *s)
-{
-    return (struct broker_text){s, strlen(s)};
-}
-
 // Nobody waits for it: what does not arrive is an answer that is late.
 static void on_said(void *arg, enum broker_outcome outcome)
 {
@@ -67,14 +62,14 @@ static int say(struct remote *r, const char *key, const char *what, uint64_t rou
     id_format(id, id_text);
     snprintf(number, sizeof number, "%" PRIu64, round);
     const struct broker_publication p = {
-        .exchange = text_of(AMQP_EXCHANGE_EVENT),
-        .routing_key = text_of(key),
-        .properties = {.user_id = text_of(r->user),
-                       .message_id = text_of(id_text),
-                       .expiration = text_of("5000"),
+        .exchange = broker_text_of(AMQP_EXCHANGE_EVENT),
+        .routing_key = broker_text_of(key),
+        .properties = {.user_id = broker_text_of(r->user),
+                       .message_id = broker_text_of(id_text),
+                       .expiration = broker_text_of("5000"),
                        .n_headers = 2,
-                       .headers = {{text_of("env-trace"), text_of(what)},
-                                   {text_of("env-trace-round"), text_of(number)}}},
+                       .headers = {{broker_text_of("env-trace"), broker_text_of(what)},
+                                   {broker_text_of("env-trace-round"), broker_text_of(number)}}},
         .body = body,
         .patience_ms = PATIENCE_MS,
     };
@@ -297,16 +292,10 @@ static void answer(struct remote *r, const char *asker, const char *round, const
     free(here.stages);
 }
 
-static bool key_is(const struct broker_delivery *d, const char *key)
-{
-    return d->routing_key.len == strlen(key) && memcmp(d->routing_key.data, key, d->routing_key.len) == 0;
-}
-
 bool remote_trace_is(const struct remote *r, const struct broker_delivery *d)
 {
-    return d->exchange.len == strlen(AMQP_EXCHANGE_EVENT) &&
-           memcmp(d->exchange.data, AMQP_EXCHANGE_EVENT, d->exchange.len) == 0 &&
-           (key_is(d, r->trace_key) || key_is(d, r->answer_key));
+    return broker_text_is(d->exchange, AMQP_EXCHANGE_EVENT) &&
+           (broker_text_is(d->routing_key, r->trace_key) || broker_text_is(d->routing_key, r->answer_key));
 }
 
 void remote_trace_heard(struct remote *r, const struct broker_delivery *d)
@@ -322,7 +311,7 @@ void remote_trace_heard(struct remote *r, const struct broker_delivery *d)
     struct trace_round *t = strcmp(what, "tells") == 0 ? find_round(r, round) : NULL;
     if (t && id_equals(&t->id, &id))
         take_answer(t, host, d);
-    else if (strcmp(what, "asks") == 0 && key_is(d, r->trace_key))
+    else if (strcmp(what, "asks") == 0 && broker_text_is(d->routing_key, r->trace_key))
         answer(r, host, round, &id);
 }
 
