@@ -10,10 +10,10 @@ initrd() {
     cat >"$work/$1.sh"
     "$here/guest-initrd" -k "${2:-cloud}" -i "$work/$1.sh" "$work/$1"
 }
-# boot OPTIONS…: sets out (log and cellrun's words), rc; says what it took
+# boot OPTIONS…: sets out (log and cellrun's words), rc; says what it took. Gives it 150 s, or what patience says.
 boot() {
     local start=${EPOCHREALTIME/./}
-    out=$(timeout 150 "$ENVD_BUILD/bin/cellrun" -v --linux --memory 128 "$@" 2>&1)
+    out=$(timeout "${patience:-150}" "$ENVD_BUILD/bin/cellrun" -v --linux --memory 128 "$@" 2>&1)
     rc=$?
     echo "figure: $(((${EPOCHREALTIME/./} - start) / 100000)) tenths of a second"
 }
