@@ -41,11 +41,14 @@ static json_t *figures(const struct api *api, const struct whose *w, const struc
 {
     const struct router *r = api->deps.router;
     uint64_t oldest_ms = 0, now_ms = io_realtime_ms();
+    struct router_stats use = {0};
+    router_environment_stats(r, w->tenant, w->name, &use);
     json_t *object = json_pack(
-        "{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "kind", "mailbox", "tenant", w->tenant, "name",
-        w->name, "class", router_mailbox_is_queue(r, w->tenant, w->name) ? "queue" : "host", "messages",
-        (json_int_t)s->messages, "bytes", (json_int_t)s->bytes, "out", (json_int_t)s->out, "dead",
-        (json_int_t)s->dead, "dead_dropped", (json_int_t)s->dead_dropped, "expired", (json_int_t)s->expired);
+        "{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "kind", "mailbox", "tenant", w->tenant,
+        "name", w->name, "class", router_mailbox_is_queue(r, w->tenant, w->name) ? "queue" : "host",
+        "messages", (json_int_t)s->messages, "bytes", (json_int_t)s->bytes, "out", (json_int_t)s->out, "dead",
+        (json_int_t)s->dead, "dead_dropped", (json_int_t)s->dead_dropped, "expired", (json_int_t)s->expired,
+        "strays", (json_int_t)use.strays);
     router_mailbox_list(r, w->tenant, w->name, false, SIZE_MAX, find_oldest, &oldest_ms);
     if (oldest_ms != 0)
         json_object_set_new(object, "oldest_ms",

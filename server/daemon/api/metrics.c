@@ -42,6 +42,8 @@ static void messages(FILE *out, const struct api *api)
                 (unsigned long long)s.refused[i]);
     counter(out, "envd_messages_delivered", "Handed to agents, redeliveries included.", s.delivered);
     counter(out, "envd_messages_acked", "Processed by their receiver.", s.acked);
+    counter(out, "envd_messages_stray", "Acknowledged or given back by who does not have it: ignored.",
+            s.strays);
     counter(out, "envd_messages_duplicate", "Accepted again without delivering again.", s.duplicates);
     counter(out, "envd_messages_expired", "Dropped in a mailbox after their time.", s.expired);
     gauge(out, "envd_mailbox_messages", "Messages in mailboxes.", s.depth);

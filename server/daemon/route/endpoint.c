@@ -89,12 +89,20 @@ struct message *endpoint_next(struct endpoint *ep, bool replies_only)
     return m;
 }
 
+// A receiver may be late, for what expired or was purged; one that does this all the time makes things up.
+static void count_stray(struct endpoint *ep, bool stray)
+{
+    ep->router->stats.strays += stray;
+    ep->environment->stats.strays += stray;
+}
+
 void endpoint_ack(struct endpoint *ep, const struct id *untrusted_id)
 {
     struct environment *e = ep->environment;
     bool known = e->mailbox->ops->ack(e->mailbox, untrusted_id);
     ep->router->stats.acked += known;
     e->stats.acked += known;
+    count_stray(ep, !known);
     const struct router *r = ep->router;
     if (known && r->remote)
         r->remote->mail_processed(r->remote_arg, e->tenant, e->name);
@@ -107,13 +115,16 @@ void endpoint_release(struct endpoint *ep, const struct id *untrusted_id, bool f
     bool known = e->mailbox->ops->release(e->mailbox, untrusted_id, failed, r->ops->realtime_ms(r->ops_arg));
     ep->router->stats.released += known;
     e->stats.released += known;
+    count_stray(ep, !known);
 }
 
 bool endpoint_put_off(struct endpoint *ep, const struct id *untrusted_id, bool failed)
 {
     const struct router *r = ep->router;
     struct mailbox *mb = ep->environment->mailbox;
-    return mb->ops->put_off(mb, untrusted_id, failed, r->ops->realtime_ms(r->ops_arg));
+    bool known = mb->ops->put_off(mb, untrusted_id, failed, r->ops->realtime_ms(r->ops_arg));
+    count_stray(ep, !known);
+    return known;
 }
 
 enum receipt_code endpoint_register(struct endpoint *ep, const char *service)

@@ -132,6 +132,7 @@ struct router_stats {
     uint64_t delivered;                   // handed to an endpoint, redeliveries included
     uint64_t acked;
     uint64_t released; // given back by an endpoint
+    uint64_t strays;   // acknowledged or given back by an endpoint that does not have it, and ignored
     uint64_t expired;  // dropped in a mailbox
     uint64_t dead;     // dead letters now
     uint64_t depth;    // messages in mailboxes now

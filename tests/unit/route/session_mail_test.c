@@ -270,6 +270,41 @@ static void what_is_released_is_delivered_again(void **state)
     assert_false(db.closed);
 }
 
+static uint64_t strays(const char *name)
+{
+    struct router_stats stats;
+    assert_int_equal(router_environment_stats(f.router, "acme", name, &stats), 0);
+    return stats.strays;
+}
+
+// An agent that makes up what it got is ignored, and counted, and takes nothing from whose it is.
+static void what_an_agent_never_got_it_cannot_acknowledge_or_give_back(void **state)
+{
+    (void)state;
+    connect_both();
+    give_credit(&db, 3);
+    send_to(&web, 1, "db", MESSAGE_SEND);
+    assert_receipt(&web, 1, RECEIPT_ACCEPTED);
+    assert_delivered(&db, 1);
+    answer(&web, AGENT_ACK, 1); // it is db's
+    answer(&web, AGENT_RELEASE, 1);
+    defer(&web, 1, 20);
+    answer(&web, AGENT_ACK, 77); // it is nobody's
+    assert_true(nothing_comes(&web));
+    assert_false(web.closed);
+    assert_int_equal(strays("web"), 4);
+    assert_int_equal(strays("db"), 0);
+    answer(&db, AGENT_RELEASE, 1);
+    assert_delivered(&db, 1);
+    answer(&db, AGENT_ACK, 1);
+    send_to(&web, 2, "db", MESSAGE_CALL);
+    assert_delivered(&db, 2);
+    assert_int_equal(strays("db"), 0);
+    answer(&db, AGENT_ACK, 1); // once more
+    assert_true(nothing_comes(&db));
+    assert_int_equal(strays("db"), 1);
+}
+
 static void what_was_not_acknowledged_comes_again_on_the_next_session(void **state)
 {
     (void)state;
@@ -337,6 +372,7 @@ int main(void)
         TEST(what_is_deferred_can_be_acknowledged_all_the_same),
         TEST(a_monitored_environment_that_goes_is_told_of),
         TEST(what_is_released_is_delivered_again),
+        TEST(what_an_agent_never_got_it_cannot_acknowledge_or_give_back),
         TEST(what_was_not_acknowledged_comes_again_on_the_next_session),
         TEST(services_are_registered_and_end_with_the_session),
         TEST(the_clock_is_told),
