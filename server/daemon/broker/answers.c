@@ -61,6 +61,7 @@ static void on_queue(struct topology *t, const struct step *s)
             topology_end_probe(t);
     } else {
         q->deleting = q->delete_it = false;
+        topology_tell(t, q, ITEM_QUEUE_DELETED);
         queue_gone(q);
         thing_set(t, &q->thing, THING_MISSING);
     }

@@ -80,7 +80,14 @@ static void give_arrival(struct broker *b, struct item *item)
 static void give_ready(struct broker *b, struct item *item)
 {
     if (b->cb.on_queue_ready)
-        b->cb.on_queue_ready(b->arg, ((struct queue_ready *)item)->name);
+        b->cb.on_queue_ready(b->arg, ((struct queue_news *)item)->name);
+    free(item);
+}
+
+static void give_deleted(struct broker *b, struct item *item)
+{
+    if (b->cb.on_queue_deleted)
+        b->cb.on_queue_deleted(b->arg, ((struct queue_news *)item)->name);
     free(item);
 }
 
@@ -118,8 +125,9 @@ static void tell_state(struct broker *b)
 static void on_out(evutil_socket_t fd, short what, void *arg)
 {
     static void (*const by_kind[])(struct broker *, struct item *) = {
-        [ITEM_PUBLICATION] = give_publication, [ITEM_ARRIVAL] = give_arrival, [ITEM_QUEUE_READY] = give_ready,
-        [ITEM_GET_END] = give_get_end,         [ITEM_COUNT] = give_counted,
+        [ITEM_PUBLICATION] = give_publication, [ITEM_ARRIVAL] = give_arrival,
+        [ITEM_QUEUE_READY] = give_ready,       [ITEM_GET_END] = give_get_end,
+        [ITEM_COUNT] = give_counted,           [ITEM_QUEUE_DELETED] = give_deleted,
     };
     struct broker *b = arg;
     struct item_queue items = STAILQ_HEAD_INITIALIZER(items);

@@ -55,6 +55,8 @@ struct broker_cb {
     void (*on_delivery)(void *arg, const struct broker_delivery *d); // settle it now or later
     // The wanted queue exists and its bindings hold; again after every connection. May be NULL.
     void (*on_queue_ready)(void *arg, const char *queue);
+    // A queue that was to be deleted is not there any more. May be NULL.
+    void (*on_queue_deleted)(void *arg, const char *queue);
 };
 
 // Starts the thread, which connects at once. Errors: -EINVAL (no host, a text too long), -ENOMEM, -EMFILE.
@@ -90,7 +92,8 @@ int broker_want_queue(struct broker *b, const struct broker_queue *q);
 int broker_want_binding(struct broker *b, const char *queue, const char *exchange, const char *key);
 int broker_unwant_binding(struct broker *b, const char *queue, const char *exchange,
                           const char *key); // and undo
-// delete_it: with everything in it. Consumers of it end, if they are not wanted elsewhere.
+// delete_it: with everything in it, also one that was not wanted before. Consumers of it end, if they are not
+// wanted elsewhere.
 int broker_unwant_queue(struct broker *b, const char *name, bool delete_it);
 // consumer: the caller's name for it, not 0, unique; at most prefetch deliveries are unsettled at once.
 int broker_want_consumer(struct broker *b, const char *queue, uint16_t prefetch, uint64_t consumer);

@@ -20,6 +20,7 @@ enum item_kind {
     // to the loop; publications too
     ITEM_ARRIVAL,
     ITEM_QUEUE_READY,
+    ITEM_QUEUE_DELETED,
     ITEM_GET_END,
 };
 
@@ -118,7 +119,7 @@ struct count {
     char why[BROKER_WHY_CAP]; // "" when it is known
 };
 
-struct queue_ready {
+struct queue_news { // that it is ready, or deleted
     struct item item;
     char name[BROKER_SHORT_MAX + 1];
 };

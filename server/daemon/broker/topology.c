@@ -106,6 +106,16 @@ static int send_binding(struct topology *t, struct binding *b, struct conn *c, s
                            : conn_send(c, q->channel, AMQP_QUEUE_UNBIND_METHOD, &unbind, ret);
 }
 
+void topology_tell(struct topology *t, const struct queue *q, enum item_kind what)
+{
+    struct queue_news *news = calloc(1, sizeof *news);
+    if (!news)
+        return;
+    news->item.kind = what;
+    snprintf(news->name, sizeof news->name, "%s", q->name);
+    STAILQ_INSERT_TAIL(t->out, &news->item, link);
+}
+
 static void say_ready(struct topology *t, struct queue *q)
 {
     struct consumer *c;
@@ -117,12 +127,8 @@ static void say_ready(struct topology *t, struct queue *q)
     if (t->n_failed > 0) // rare: else all of a queue's bindings need not be looked at
         TAILQ_FOREACH(b, &q->bindings, link)
     whole = whole && b->thing.state == THING_THERE;
-    struct queue_ready *r = whole ? calloc(1, sizeof *r) : NULL;
-    if (!r)
-        return;
-    r->item.kind = ITEM_QUEUE_READY;
-    snprintf(r->name, sizeof r->name, "%s", q->name);
-    STAILQ_INSERT_TAIL(t->out, &r->item, link);
+    if (whole)
+        topology_tell(t, q, ITEM_QUEUE_READY);
 }
 
 // One step for q; false: nothing can be done for it now.

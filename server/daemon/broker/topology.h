@@ -156,6 +156,9 @@ bool topology_publishable(const struct topology *t);
 // wanted; or "".
 const char *topology_why(struct topology *t);
 
+// The loop is to know that it is ready, or deleted. Without memory it does not.
+void topology_tell(struct topology *t, const struct queue *q, enum item_kind what);
+
 // --- publications: holds.c ---
 // Whether a publication has to wait, for what this link wants to take it is not declared yet. That comes next
 // then, and news is set when it is there.

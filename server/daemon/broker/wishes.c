@@ -284,8 +284,10 @@ static int unwant_queue(struct topology *t, const struct wish *w)
 {
     struct queue *q = find_queue(t, w->name);
     struct binding *b, *next;
-    if (!q)
+    if (!q && !w->limits.delete_it)
         return 0;
+    if (!q && !(q = make_queue(t, w->name)))
+        return -ENOMEM;
     if (q == t->probe)
         topology_end_probe(t);
     q->thing.wanted = false;

@@ -9,6 +9,7 @@
 #include "common/io.h"
 #include "common/log.h"
 #include "remote/remote_internal.h"
+#include "route/queues.h"
 
 #define TICK_US 250000
 
@@ -29,6 +30,7 @@ static const struct remote_ops ops = {
     .send = remote_send,
     .environment_added = remote_topology_environment_added,
     .environment_removed = remote_topology_environment_removed,
+    .queue_left = remote_topology_queue_left,
     .environment_running = remote_topology_environment_running,
     .service_served = remote_topology_service_served,
     .mail_processed = intake_on_processed,
@@ -45,6 +47,12 @@ static void on_state(void *arg, enum broker_state state, const char *why)
         intake_forget_held(r);
 }
 
+static void on_queue_deleted(void *arg, const char *queue)
+{
+    const struct remote *r = arg;
+    router_queue_deleted(r->router, queue);
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
@@ -55,7 +63,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 static int init(struct remote *r, const struct remote_config *config, struct err *err)
 {
-    static const struct broker_cb cb = {.on_state = on_state, .on_delivery = incoming_delivery};
+    static const struct broker_cb cb = {
+        .on_state = on_state, .on_delivery = incoming_delivery, .on_queue_deleted = on_queue_deleted};
     const struct timeval every = {.tv_usec = TICK_US};
     snprintf(r->host, sizeof r->host, "%s", config->host);
     snprintf(r->user, sizeof r->user, AMQP_USER_HOST "%s", config->host);

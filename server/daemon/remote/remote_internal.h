@@ -87,6 +87,7 @@ int remote_send(void *arg, const struct remote_message *m, remote_done_cb *done,
 int remote_topology_init(struct remote *r);
 void remote_topology_environment_added(void *arg, const char *tenant, const char *name, bool queue);
 void remote_topology_environment_removed(void *arg, const char *tenant, const char *name, bool queue);
+void remote_topology_queue_left(void *arg, const char *queue);
 void remote_topology_environment_running(void *arg, const char *tenant, const char *name, bool running);
 void remote_topology_service_served(void *arg, const char *tenant, const char *service, bool served);
 

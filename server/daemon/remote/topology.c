@@ -9,9 +9,11 @@
 //                       host.presence     -> host.HOST of every host: presence.c, and so trace.c
 //   env.dead (fanout)                     -> dead
 #include <stdio.h>
+#include <string.h>
 
 #include "common/log.h"
 #include "remote/remote_internal.h"
+#include "route/queues.h"
 
 #define QUEUE_MESSAGES_MAX 10000
 #define QUEUE_BYTES_MAX    (256u << 20)
@@ -105,10 +107,15 @@ void remote_topology_environment_added(void *arg, const char *tenant, const char
         return;
     amqp_key(tenant, name, false, key);
     queue_name("mailbox", tenant, name, own);
-    if (queue)
-        want_queue(r, own, key, true);
-    else
+    if (!queue) {
         check(broker_want_binding(r->broker, r->inbox, AMQP_EXCHANGE, key), key);
+        return;
+    }
+    int rc = router_keep_queue(r->router, own, tenant, name);
+    if (rc < 0)
+        log_warn(NULL, "%s may stay at the broker after its environment: it cannot be remembered: %s", own,
+                 strerror(-rc));
+    want_queue(r, own, key, true);
 }
 
 static void stop_intake(struct remote *r, const char *queue)
@@ -116,6 +123,22 @@ static void stop_intake(struct remote *r, const char *queue)
     struct intake *in = intake_find_queue(r, queue);
     if (in)
         intake_stop(in);
+}
+
+// With what is in it. A name belongs to one host: made again on another one before the broker hears of this,
+// an environment loses the mail of until then.
+static void delete_queue(struct remote *r, const char *own)
+{
+    stop_intake(r, own);
+    check(broker_unwant_queue(r->broker, own, true), own);
+    router_forget_epochs(r->router, own);
+}
+
+void remote_topology_queue_left(void *arg, const char *queue)
+{
+    struct remote *r = arg;
+    if (r->broker)
+        delete_queue(r, queue);
 }
 
 void remote_topology_environment_removed(void *arg, const char *tenant, const char *name, bool queue)
@@ -126,13 +149,10 @@ void remote_topology_environment_removed(void *arg, const char *tenant, const ch
         return;
     amqp_key(tenant, name, false, key);
     queue_name("mailbox", tenant, name, own);
-    if (queue) {
-        stop_intake(r, own);
-        broker_unwant_queue(r->broker, own, true);
-        router_forget_epochs(r->router, own);
-    } else {
+    if (queue)
+        delete_queue(r, own);
+    else
         broker_unwant_binding(r->broker, r->inbox, AMQP_EXCHANGE, key);
-    }
 }
 
 void remote_topology_environment_running(void *arg, const char *tenant, const char *name, bool running)

@@ -222,6 +222,7 @@ static int on_recovered(void *arg, const struct journal_record *r, bool live)
         [KEPT_ATTEMPTS] = recover_attempts,
         [KEPT_ANSWER] = durable_recover_answer,
         [KEPT_EPOCH] = durable_recover_epoch,
+        [KEPT_QUEUE] = durable_recover_queue,
     };
     struct durable *d = arg;
     bool known = r->type < sizeof readers / sizeof readers[0] && readers[r->type];
@@ -424,6 +425,7 @@ void durable_free(struct durable *d)
     free_boxes(&d->boxes);
     free_boxes(&d->going);
     durable_free_epochs(d);
+    durable_free_queues(d);
     table_done(&d->by_seq);
     free(d);
 }
@@ -438,8 +440,10 @@ int durable_open(struct router *r, const struct journal_config *config, struct d
     TAILQ_INIT(&d->calls);
     TAILQ_INIT(&d->answers);
     STAILQ_INIT(&d->orphans);
+    LIST_INIT(&d->all_queues);
     int rc = table_init(&d->boxes, 64) < 0 || table_init(&d->by_seq, 1024) < 0 ||
-                     table_init(&d->going, 64) < 0 || table_init(&d->epochs, 64) < 0
+                     table_init(&d->going, 64) < 0 || table_init(&d->epochs, 64) < 0 ||
+                     table_init(&d->queues, 64) < 0
                  ? err_set(err, -ENOMEM, "no memory for the journal of messages")
                  : journal_open(r->base, config, &cb, d, &d->journal, err);
     if (rc < 0) {

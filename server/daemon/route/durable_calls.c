@@ -198,6 +198,7 @@ void durable_settle(struct durable *d)
     while ((n = table_any(&d->boxes)))
         drop_box(d, table_entry(n, struct kept_box, node), &n_mails);
     table_done(&d->by_seq);
+    durable_tell_left_queues(d);
     if (n_mails > 0)
         log_warn(NULL,
                  "%zu messages in the journal were to environments that are not defined any more: dropped",

@@ -206,3 +206,23 @@ bool kept_read_epoch(const void *untrusted, size_t len, struct kept_epoch *ret)
     ret->epoch = wire_read_u64(&r);
     return wire_reader_end(&r);
 }
+
+size_t kept_write_queue(uint8_t out[KEPT_OWNED_CAP], const struct kept_queue *q)
+{
+    struct wire_writer w;
+    wire_writer_init(&w, out, KEPT_OWNED_CAP);
+    wire_write_cstr(&w, q->queue);
+    wire_write_cstr(&w, q->tenant);
+    wire_write_cstr(&w, q->name);
+    return written(&w);
+}
+
+bool kept_read_queue(const void *untrusted, size_t len, struct kept_queue *ret)
+{
+    struct wire_reader r;
+    wire_reader_init(&r, untrusted, len);
+    read_text(&r, ret->queue, sizeof ret->queue);
+    read_name(&r, ret->tenant, false);
+    read_name(&r, ret->name, false);
+    return wire_reader_end(&r);
+}

@@ -21,6 +21,7 @@ enum kept_type {              // on disk: never change
     KEPT_ATTEMPTS = 7,
     KEPT_ANSWER = 8, // of an operator's call: its id, and the reply's envelope
     KEPT_EPOCH = 9,
+    KEPT_QUEUE = 10,
 };
 
 #define KEPT_HEAD_CAP  256  // of a message, in front of its envelope
@@ -30,6 +31,7 @@ enum kept_type {              // on disk: never change
 #define KEPT_SMALL_CAP 32
 #define KEPT_QUEUE_CAP 160
 #define KEPT_EPOCH_CAP 256
+#define KEPT_OWNED_CAP 320
 
 // In one mailbox: whose it is, and the envelope behind.
 struct kept_message {
@@ -82,6 +84,12 @@ struct kept_epoch {
     uint64_t epoch;
 };
 
+// A queue of the broker that is there for one environment.
+struct kept_queue {
+    char queue[KEPT_QUEUE_CAP];
+    char tenant[NAME_CAP], name[NAME_CAP];
+};
+
 // These return the bytes written, 0 when they do not fit.
 size_t kept_write_message(uint8_t out[KEPT_HEAD_CAP], const struct kept_message *m); // without the envelope
 size_t kept_write_keys(uint8_t out[KEPT_KEYS_CAP], const struct kept_keys *k);
@@ -90,6 +98,7 @@ size_t kept_write_dead(uint8_t out[KEPT_SMALL_CAP], const struct kept_dead *d);
 size_t kept_write_attempts(uint8_t out[KEPT_SMALL_CAP], const struct kept_attempts *a);
 size_t kept_write_hash_key(uint8_t out[KEPT_SMALL_CAP], const struct siphash_key *k);
 size_t kept_write_epoch(uint8_t out[KEPT_EPOCH_CAP], const struct kept_epoch *e);
+size_t kept_write_queue(uint8_t out[KEPT_OWNED_CAP], const struct kept_queue *q);
 
 // type: KEPT_MESSAGE or KEPT_UNDATED_MESSAGE. A view of the envelope.
 bool kept_read_message(const void *untrusted, size_t len, enum kept_type type, struct kept_message *ret);
@@ -99,3 +108,4 @@ bool kept_read_dead(const void *untrusted, size_t len, struct kept_dead *ret);
 bool kept_read_attempts(const void *untrusted, size_t len, struct kept_attempts *ret);
 bool kept_read_hash_key(const void *untrusted, size_t len, struct siphash_key *ret);
 bool kept_read_epoch(const void *untrusted, size_t len, struct kept_epoch *ret);
+bool kept_read_queue(const void *untrusted, size_t len, struct kept_queue *ret);

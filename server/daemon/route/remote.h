@@ -42,6 +42,8 @@ struct remote_ops {
     // An environment is defined here, its mail comes by a queue of its own or by this host's; or no longer.
     void (*environment_added)(void *arg, const char *tenant, const char *name, bool queue);
     void (*environment_removed)(void *arg, const char *tenant, const char *name, bool queue);
+    // A queue of an environment that was deleted while the broker could not be told: when envd has begun.
+    void (*queue_left)(void *arg, const char *queue);
     // Something is attached that takes its mail, or no longer.
     void (*environment_running)(void *arg, const char *tenant, const char *name, bool running);
     // Somebody here serves that service, or nobody any more.

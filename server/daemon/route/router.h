@@ -63,8 +63,8 @@ const struct router_config *router_get_config(const struct router *r);
 // Opens the journal in which all mailboxes are kept, and reads what it holds; before environments are added,
 // and once. Without it no message is accepted. What journal_open() says.
 int router_open_journal(struct router *r, const struct journal_config *config, struct err *err);
-// Every environment that there is was added: messages and calls of others are forgotten, and the calls that
-// waited when envd ended wait again.
+// Every environment that there is was added: messages and calls of others are forgotten, their queues at
+// the broker are deleted, and the calls that waited when envd ended wait again.
 void router_settle(struct router *r);
 // Waits until everything under way to the journal has its outcome, and its sender the receipt: for the way
 // down, and for tests.

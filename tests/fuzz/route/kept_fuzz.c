@@ -90,11 +90,19 @@ static void try_epoch(const uint8_t *data, size_t size)
         check(kept_write_epoch(out, &a) == size && memcmp(out, data, size) == 0);
 }
 
+static void try_queue(const uint8_t *data, size_t size)
+{
+    struct kept_queue a;
+    uint8_t out[KEPT_OWNED_CAP];
+    if (kept_read_queue(data, size, &a))
+        check(kept_write_queue(out, &a) == size && memcmp(out, data, size) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static void (*const tries[])(const uint8_t *data, size_t size) = {
-        try_message,         try_keys,     try_call, try_dead, try_hash_key,
-        try_undated_message, try_attempts, try_epoch};
+        try_message,         try_keys,     try_call,  try_dead, try_hash_key,
+        try_undated_message, try_attempts, try_epoch, try_queue};
     if (size > 0)
         tries[data[0] % (sizeof tries / sizeof tries[0])](data + 1, size - 1);
     return 0;

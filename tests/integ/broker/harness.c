@@ -175,6 +175,13 @@ static void on_queue_ready(void *arg, const char *queue)
     snprintf(p->ready_queue, sizeof p->ready_queue, "%s", queue);
 }
 
+static void on_queue_deleted(void *arg, const char *queue)
+{
+    struct peer *p = arg;
+    p->n_deleted_queues++;
+    snprintf(p->deleted_queue, sizeof p->deleted_queue, "%s", queue);
+}
+
 static void on_done(void *arg, enum broker_outcome outcome)
 {
     struct peer *p = arg;
@@ -197,7 +204,7 @@ struct broker_config peer_config(void)
 
 void peer_start(struct peer *p, const struct broker_config *config)
 {
-    static const struct broker_cb cb = {on_state, on_delivery, on_queue_ready};
+    static const struct broker_cb cb = {on_state, on_delivery, on_queue_ready, on_queue_deleted};
     struct err err = {"?"};
     *p = (struct peer){.received = calloc(RECORDED_MAX, sizeof(struct received))};
     if (broker_new(base, config, &cb, p, &p->broker, &err) < 0)

@@ -41,6 +41,8 @@ struct peer {
     char why[BROKER_WHY_CAP];
     size_t n_states, n_ready_queues;
     char ready_queue[256];
+    size_t n_deleted_queues;
+    char deleted_queue[256];
     size_t n_done, n_by_outcome[BROKER_FORBIDDEN + 1];
     enum broker_outcome last_outcome;
     size_t n_received;

@@ -213,16 +213,20 @@ static void ignore_mail(void *arg)
 
 static const struct endpoint_cb callbacks = {.on_mail = ignore_mail, .on_removed = ignore_mail};
 
-static void link_up(void)
+static void make_link(void)
 {
     static const struct broker_config broker = {.host = "mq"};
     struct err err;
     memset(&b, 0, sizeof b);
     const struct remote_config remote_config = {.broker = &broker, .host = "h1", .epoch = 7};
     assert_int_equal(remote_new(f.base, &remote_config, f.router, f.mediator, &remote, &err), 0);
+}
+
+static void announce(void)
+{
     assert_int_equal(router_environment_mailbox(f.router, "acme", "web", ROUTER_MAILBOX_HOST), 0);
-    assert_int_equal(router_environment_mailbox(f.router, "acme", "db", ROUTER_MAILBOX_QUEUE), 0);
-    assert_int_equal(endpoint_attach(f.router, "acme", "db", &callbacks, NULL, &db), 0);
+    if (router_environment_mailbox(f.router, "acme", "db", ROUTER_MAILBOX_QUEUE) == 0)
+        assert_int_equal(endpoint_attach(f.router, "acme", "db", &callbacks, NULL, &db), 0);
 }
 
 static void start(uint32_t mailbox_messages)
@@ -232,11 +236,12 @@ static void start(uint32_t mailbox_messages)
     if (mailbox_messages)
         config.mailbox_messages_max = mailbox_messages;
     fixture_init(&f, &config);
-    link_up();
+    make_link();
+    announce();
 }
 
-// As envd does.
-static void restart(void)
+// As envd does; with_db: acme/db is still defined.
+static void restart_with(bool with_db)
 {
     static const struct router_ops ops = {.describe = fixture_describe,
                                           .realtime_ms = fixture_realtime_ms,
@@ -246,15 +251,23 @@ static void restart(void)
     struct err err;
     router_config_default(&config);
     endpoint_detach(db);
+    db = NULL;
     remote_stop(remote);
     router_free(f.router);
     remote_free(remote);
     f.router = router_new(f.base, &config, &ops, &f, f.mediator);
     assert_int_equal(router_open_journal(f.router, &journal, &err), 0);
+    make_link();
     assert_int_equal(router_environment_added(f.router, "acme", "web"), 0);
-    assert_int_equal(router_environment_added(f.router, "acme", "db"), 0);
+    if (with_db)
+        assert_int_equal(router_environment_added(f.router, "acme", "db"), 0);
+    announce();
     router_settle(f.router);
-    link_up();
+}
+
+static void restart(void)
+{
+    restart_with(true);
 }
 
 static int setup(void **state)
@@ -401,6 +414,49 @@ static void a_deleted_environments_queue_is_deleted(void **state)
     assert_int_equal(router_environment_removed(f.router, "acme", "web"), 0);
     assert_wanted("delete:mailbox.acme.db ");
     assert_wanted("unbind:inbox.h1<env:acme.web ");
+}
+
+static void delete_db(void)
+{
+    assert_int_equal(router_environment_removed(f.router, "acme", "db"), 0);
+    db = NULL;
+}
+
+static void a_queue_whose_end_the_broker_did_not_hear_of_is_deleted_after_a_restart(void **state)
+{
+    (void)state;
+    delete_db();
+    restart_with(false);
+    assert_non_null(strstr(b.wanted, "delete:mailbox.acme.db "));
+    restart_with(false); // the broker did not answer
+    assert_non_null(strstr(b.wanted, "delete:mailbox.acme.db "));
+    b.cb.on_queue_deleted(b.arg, "mailbox.acme.db");
+    restart_with(false);
+    assert_null(strstr(b.wanted, "delete:"));
+}
+
+static void the_queue_of_an_environment_that_was_made_again_is_not_deleted(void **state)
+{
+    (void)state;
+    delete_db();
+    assert_int_equal(router_environment_added(f.router, "acme", "db"), 0);
+    announce();
+    b.cb.on_queue_deleted(b.arg, "mailbox.acme.db"); // of the one before
+    restart();
+    assert_null(strstr(b.wanted, "delete:"));
+    restart_with(false); // its end is remembered, too
+    assert_non_null(strstr(b.wanted, "delete:mailbox.acme.db "));
+}
+
+static void the_queue_of_an_environment_whose_mail_now_comes_by_its_host_is_deleted(void **state)
+{
+    (void)state;
+    delete_db();
+    assert_int_equal(router_environment_added(f.router, "acme", "db"), 0);
+    assert_int_equal(router_environment_mailbox(f.router, "acme", "db", ROUTER_MAILBOX_HOST), 0);
+    b.cb.on_queue_deleted(b.arg, "mailbox.acme.db");
+    restart_with(false);
+    assert_null(strstr(b.wanted, "delete:"));
 }
 
 static void a_service_is_consumed_while_it_is_served_and_its_queue_stays(void **state)
@@ -1150,6 +1206,9 @@ int main(void)
         TEST(queues_and_bindings_follow_the_class),
         TEST(a_queue_is_consumed_while_its_environment_runs),
         TEST(a_deleted_environments_queue_is_deleted),
+        TEST(a_queue_whose_end_the_broker_did_not_hear_of_is_deleted_after_a_restart),
+        TEST(the_queue_of_an_environment_that_was_made_again_is_not_deleted),
+        TEST(the_queue_of_an_environment_whose_mail_now_comes_by_its_host_is_deleted),
         TEST(a_service_is_consumed_while_it_is_served_and_its_queue_stays),
         TEST(what_was_stored_is_acknowledged_and_so_is_what_came_before),
         TEST(several_that_came_in_one_are_acknowledged_together),
