@@ -27,7 +27,7 @@ struct format_open {
     uint64_t order;      // of use: segments with a higher one were written later
     uint64_t oldest;     // segments of a lower order than this are not needed any more
     uint64_t next_seq;   // seqs from here on were not used when the segment was made
-    uint64_t epoch;      // journal_epoch()
+    uint64_t epoch;      // grows with each opening: which of them made it, for who looks at the files
     uint64_t prev_order; // of the segment that was written before this one; 0: none. Only in the record
     uint64_t prev_end;   // offset of the end of what counts in that one. Only in the record
 };

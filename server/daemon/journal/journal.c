@@ -251,11 +251,6 @@ void journal_forget(struct journal *j, uint64_t seq)
         event_add(j->forget_timer, &soon);
 }
 
-uint64_t journal_epoch(const struct journal *j)
-{
-    return j->epoch;
-}
-
 void journal_get_stats(const struct journal *j, struct journal_stats *ret)
 {
     *ret = j->stats;

@@ -75,9 +75,6 @@ int journal_append(struct journal *j, uint8_t type, const struct iovec *parts, i
 // Unknown seqs are fine.
 void journal_forget(struct journal *j, uint64_t seq);
 size_t journal_record_max(const struct journal *j);
-// A number that grows with every opening of this journal, and is greater still for one made later in its
-// place.
-uint64_t journal_epoch(const struct journal *j);
 
 struct journal_stats {
     enum journal_state state;

@@ -165,18 +165,6 @@ static void seqs_are_never_used_again(void **state)
     }
 }
 
-static void the_epoch_grows_with_every_opening(void **state)
-{
-    (void)state;
-    uint64_t last = journal_epoch(f->journal);
-    for (unsigned round = 1; round <= 3; round++) {
-        append_all(round, round, 40);
-        fixture_reopen(f);
-        assert_true(journal_epoch(f->journal) > last);
-        last = journal_epoch(f->journal);
-    }
-}
-
 static void a_record_that_fits_no_segment_is_refused(void **state)
 {
     (void)state;
@@ -455,7 +443,6 @@ int main(void)
         TEST(forgetting_becomes_durable_without_anybody_appending),
         TEST(a_record_can_be_forgotten_before_it_is_durable),
         TEST(seqs_are_never_used_again),
-        TEST(the_epoch_grows_with_every_opening),
         TEST(a_record_that_fits_no_segment_is_refused),
         TEST(segments_are_used_again_and_nothing_old_is_read_in_them),
         TEST(cleaning_under_load_keeps_within_bytes_max),
