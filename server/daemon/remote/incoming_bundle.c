@@ -55,6 +55,11 @@ bool incoming_bundle_settled(struct remote *r, uint64_t handle, enum broker_sett
     return true;
 }
 
+bool incoming_bundle_has(const struct remote *r, uint64_t handle)
+{
+    return find(r, handle) != NULL;
+}
+
 void incoming_bundles_done(struct remote *r)
 {
     struct table_node *n;

@@ -1,21 +1,50 @@
 // What is refused for good, after its sender has heard that it was accepted: a copy goes to the dead letters
 // with the reason, then the original goes, then a caller is told. In this order: who is told that its call
 // was refused can rely on that it will not be delivered, and a crash between two of them leaves a second copy
-// or a call that ends at its deadline. Called by incoming.c; decides nothing.
+// or a call that ends at its deadline. A part of a bundle that comes again for the sake of another part, and
+// is refused again, lies there already. Called by incoming.c; decides nothing.
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "remote/remote_internal.h"
+#include "route/seen.h"
 
 #define PATIENCE_MS 10000 // for the broker's confirm of the copy
 
+#define PARTS_WINDOW 4096 // of bundles: more than are unsettled at once, as a rule
+
 struct burial {
     struct remote *remote;
-    uint64_t handle;
+    uint64_t handle, part;
     struct remote_refusal refusal;
 };
+
+static uint64_t hash_text(const struct remote *r, struct broker_text t)
+{
+    return siphash(&r->key, t.len ? t.data : "", t.len);
+}
+
+// Of a part of a bundle; 0: it came alone, as what is replayed from the dead letters does.
+static uint64_t part_key(const struct remote *r, const struct broker_delivery *d)
+{
+    const struct broker_properties *p = &d->properties;
+    const struct broker_text from = remote_last_header(p, "env-from");
+    if (!incoming_bundle_has(r, d->handle))
+        return 0;
+    const uint64_t parts[] = {hash_text(r, p->message_id), hash_text(r, d->routing_key), hash_text(r, from)};
+    return siphash(&r->key, parts, sizeof parts);
+}
+
+// Without memory a second copy may come.
+static void remember_part(struct remote *r, uint64_t part)
+{
+    if (part == 0 || (!r->buried_parts && !(r->buried_parts = seen_new(PARTS_WINDOW))))
+        return;
+    if (!seen_has(r->buried_parts, part))
+        seen_add(r->buried_parts, part);
+}
 
 void remote_settle(struct remote *r, uint64_t handle, enum broker_settlement how)
 {
@@ -34,6 +63,8 @@ static void on_buried(void *arg, enum broker_outcome outcome)
         remote_settle(b.remote, b.handle, BROKER_REQUEUE);
         return;
     }
+    if (outcome == BROKER_CONFIRMED)
+        remember_part(b.remote, b.part);
     remote_settle(b.remote, b.handle, outcome == BROKER_CONFIRMED ? BROKER_ACK : BROKER_DEAD_LETTER);
     router_tell_caller(b.remote->router, &b.refusal);
 }
@@ -72,10 +103,15 @@ static int publish_copy(struct remote *r, const struct broker_delivery *d, const
 void refuse_delivery(struct remote *r, const struct broker_delivery *d, const char *code, const char *why,
                      const struct remote_refusal *refusal)
 {
+    uint64_t part = part_key(r, d);
+    if (part && d->redelivered && r->buried_parts && seen_has(r->buried_parts, part)) {
+        remote_settle(r, d->handle, BROKER_ACK);
+        return;
+    }
     struct burial *b = malloc(sizeof *b);
     int rc = b ? 0 : -ENOMEM;
     if (b) {
-        *b = (struct burial){r, d->handle, *refusal};
+        *b = (struct burial){r, d->handle, part, *refusal};
         rc = publish_copy(r, d, code, why, b);
     }
     if (rc == 0)

@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "remote/remote_internal.h"
 #include "route/queues.h"
+#include "route/seen.h"
 
 #define TICK_US 250000
 
@@ -138,6 +139,7 @@ void remote_free(struct remote *r)
     table_done(&r->intakes_by_queue);
     table_done(&r->lanes); // empty: every outcome is known
     incoming_bundles_done(r);
+    seen_free(r->buried_parts);
     if (r->tick)
         event_free(r->tick);
     free(r);

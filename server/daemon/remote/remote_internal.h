@@ -48,6 +48,7 @@ struct peer {
 
 struct trace_round;
 struct dead_walk;
+struct seen;
 
 struct remote {
     struct event_base *base;
@@ -61,10 +62,11 @@ struct remote {
     struct table intakes_by_id, intakes_by_queue;
     LIST_HEAD(, intake) intakes, services_holding;
     uint64_t ids;
-    struct table lanes;   // what leaves, by routing key: lane.c
-    size_t waiting_bytes; // in them
-    struct table bundles; // what arrived as one, by handle: incoming_bundle.c
-    bool stopping;        // the last outcomes come while the link ends
+    struct table lanes;        // what leaves, by routing key: lane.c
+    size_t waiting_bytes;      // in them
+    struct table bundles;      // what arrived as one, by handle: incoming_bundle.c
+    struct seen *buried_parts; // refuse.c; NULL: none yet
+    bool stopping;             // the last outcomes come while the link ends
     struct event *tick;
     char presence_key[AMQP_KEY_CAP];
     uint64_t alive_ms; // when this host last said that it is there
@@ -140,6 +142,8 @@ int incoming_bundle_open(struct remote *r, const struct broker_delivery *d,
                          void (*part)(struct remote *r, const struct broker_delivery *part));
 // False: other parts of that delivery are not settled yet. True: settle the delivery, as *how then says.
 bool incoming_bundle_settled(struct remote *r, uint64_t handle, enum broker_settlement *how);
+bool incoming_bundle_has(const struct remote *r,
+                         uint64_t handle); // that delivery is a bundle, not settled yet
 void incoming_bundles_done(struct remote *r);
 
 // incoming.c

@@ -1,4 +1,5 @@
-// A window over the last keys that were seen: how duplicates are found. Used by mailboxes and for replies.
+// A window over the last keys that were seen: how duplicates are found. Used by mailboxes, for replies, and
+// by the link.
 #pragma once
 
 #include <stdbool.h>

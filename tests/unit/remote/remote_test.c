@@ -336,7 +336,7 @@ static void arrives(uint64_t handle, unsigned n)
 }
 
 // Messages first to last, in one.
-static void arrive_together(uint64_t consumer, uint64_t handle, unsigned first, unsigned last)
+static void come_together(uint64_t consumer, uint64_t handle, unsigned first, unsigned last, bool again)
 {
     static uint8_t bytes[BUNDLE_BYTES_MAX];
     struct wire_writer w;
@@ -346,6 +346,7 @@ static void arrive_together(uint64_t consumer, uint64_t handle, unsigned first, 
             &w, &(struct broker_publication){.properties = properties_of(n), .body = text("hello")});
     struct broker_delivery d = {.handle = handle,
                                 .consumer = consumer,
+                                .redelivered = again,
                                 .exchange = text("env"),
                                 .routing_key = text(key),
                                 .properties = properties_of(first),
@@ -354,6 +355,11 @@ static void arrive_together(uint64_t consumer, uint64_t handle, unsigned first, 
     d.properties.n_headers = 0;
     b.cb.on_delivery(b.arg, &d);
     router_flush(f.router);
+}
+
+static void arrive_together(uint64_t consumer, uint64_t handle, unsigned first, unsigned last)
+{
+    come_together(consumer, handle, first, last, false);
 }
 
 static void process_one(void)
@@ -498,6 +504,25 @@ static void one_of_several_that_is_refused_is_buried_alone(void **state)
     assert_int_equal(b.settled[1], NOT_YET);
     outcome(BROKER_CONFIRMED);
     assert_int_equal(b.settled[1], ACK);
+}
+
+static void one_of_several_that_is_buried_is_not_buried_again_when_all_come_again(void **state)
+{
+    (void)state;
+    fixture_policy(&f, "* * * deny");
+    arrive_together(b.mailbox_consumer, 1, 1, 2);
+    assert_int_equal(b.n_published, 2);
+    outcome(BROKER_CONFIRMED); // of 2
+    outcome(BROKER_NOT_SENT);  // of 1
+    assert_int_equal(b.settled[1], REQUEUE);
+    come_together(b.mailbox_consumer, 2, 1, 2, true);
+    assert_int_equal(b.n_published, 3);
+    outcome(BROKER_CONFIRMED);
+    assert_int_equal(b.settled[2], ACK);
+    arrives_at(b.mailbox_consumer, 3, 2, true); // alone, it is another copy: a replayed one
+    assert_int_equal(b.n_published, 4);
+    outcome(BROKER_CONFIRMED);
+    assert_int_equal(b.settled[3], ACK);
 }
 
 static void several_for_a_full_mailbox_come_again_whole(void **state)
@@ -1213,6 +1238,7 @@ int main(void)
         TEST(what_was_stored_is_acknowledged_and_so_is_what_came_before),
         TEST(several_that_came_in_one_are_acknowledged_together),
         TEST(one_of_several_that_is_refused_is_buried_alone),
+        TEST(one_of_several_that_is_buried_is_not_buried_again_when_all_come_again),
         TEST_SMALL(several_for_a_full_mailbox_come_again_whole),
         TEST(several_in_one_from_who_is_no_host_are_no_message),
         TEST(what_is_denied_lies_among_the_dead_letters_with_its_reason),
