@@ -4,6 +4,10 @@
 
 #include "remote/remote.h"
 
+// Each walk begins at the front: AMQP has no other place to begin, and a walk that stayed open between two
+// pages would keep what lies there from everybody else. So position + limit letters are taken and put back
+// for a page, and listing all that can be reached, REACH letters, in pages of n takes REACH * REACH / (2 * n)
+// of them: 142,000 in the longest pages of the API.
 #define REMOTE_DEAD_REACH    16000 // a walk goes no further from the front
 #define REMOTE_DEAD_NAME_CAP 17
 
