@@ -168,8 +168,12 @@ void remote_topology_environment_running(void *arg, const char *tenant, const ch
         check(-1, own);
 }
 
-// A service's queue stays when the last server here goes: others may serve it, and what was accepted waits
-// for who will.
+// A service's queue stays when the last server here goes, and also after the end of the environment or the
+// tenant: others may serve it, and what was accepted waits for who will. There is no sound way to delete it:
+// RabbitMQ's if-unused and if-empty do not count what a consumer of another host was given, left, and is
+// about to put back (rabbit_amqqueue_process:is_empty() of 3.10 counts what is ready), a queue that expires
+// takes accepted messages with it, and quorum queues answer both flags by closing the connection
+// (rabbit_quorum_queue:delete/4). Operators delete it, when nobody of that tenant serves any more.
 void remote_topology_service_served(void *arg, const char *tenant, const char *service, bool served)
 {
     struct remote *r = arg;
