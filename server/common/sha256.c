@@ -32,7 +32,7 @@ static void store_be32(uint8_t *p, uint32_t v)
 
 static void schedule(uint32_t w[64], const uint8_t block[64])
 {
-    for (int t = 0; t < 16; t++)
+    for (size_t t = 0; t < 16; t++)
         w[t] = load_be32(block + 4 * t);
     for (int t = 16; t < 64; t++) {
         uint32_t s0 = rotr(w[t - 15], 7) ^ rotr(w[t - 15], 18) ^ w[t - 15] >> 3;
@@ -97,6 +97,6 @@ void sha256_end(struct sha256 *s, uint8_t ret[SHA256_LEN])
     store_be32(length, (uint32_t)(n_bits >> 32));
     store_be32(length + 4, (uint32_t)n_bits);
     sha256_add(s, length, sizeof length);
-    for (int i = 0; i < 8; i++)
+    for (size_t i = 0; i < 8; i++)
         store_be32(ret + 4 * i, s->state[i]);
 }

@@ -43,7 +43,8 @@ static void wait_until_stopped(struct api_conn *c, const char *path)
     const char *body;
     for (int i = 0; i < WAIT_TRIES; i++) {
         api_send(c, "GET", path);
-        expect_status(api_reply(c, &body), 200, path, body);
+        int status = api_reply(c, &body); // first: arguments are evaluated in any order
+        expect_status(status, 200, path, body);
         if (strstr(body, "\"state\":\"stopped\"") || strstr(body, "\"state\": \"stopped\""))
             return;
         if (strstr(body, "\"failed\"")) {
@@ -71,7 +72,8 @@ static uint64_t measure_environment(struct api_conn *c, const char *socket_path,
     if (!api_wait_byte(&log))
         die("log");
     uint64_t ns = io_monotonic_ns() - start;
-    expect_status(api_reply(c, &body), 202, url, body);
+    int status = api_reply(c, &body);
+    expect_status(status, 202, url, body);
     api_close(&log);
     return ns;
 }

@@ -76,12 +76,13 @@ static void ignore_outcome(void *arg, enum remote_outcome outcome)
 
 // Nobody waits for what becomes of it: when it does not arrive, the call ends at its deadline. An outside
 // client may look at nothing but the body: that says it all.
-static void send_away(struct router *r, struct envelope *e, const struct remote_refusal *refusal)
+static void send_away(struct router *r, const struct envelope *refused, const struct remote_refusal *refusal)
 {
+    struct envelope e = *refused;
     char text[ROUTER_DETAIL_CAP + 32];
     const struct mediate_party source = {.tenant = refusal->receiver.tenant, .name = refusal->receiver.name};
     const struct remote_message m = {.way = refusal->host[0] ? REMOTE_TO_HOST : REMOTE_TO_CLIENT,
-                                     .envelope = e,
+                                     .envelope = &e,
                                      .to = &refusal->sender,
                                      .source = &source,
                                      .host = refusal->host,
@@ -89,7 +90,7 @@ static void send_away(struct router *r, struct envelope *e, const struct remote_
                                      .correlation = refusal->correlation};
     snprintf(text, sizeof text, "%s: %s", receipt_code_name(refusal->code), refusal->text);
     if (m.way == REMOTE_TO_CLIENT)
-        e->body = view_of(text);
+        e.body = view_of(text);
     if (r->remote && (refusal->host[0] || refusal->reply_to[0]))
         (void)r->remote->send(r->remote_arg, &m, ignore_outcome, NULL);
 }

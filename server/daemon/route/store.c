@@ -27,6 +27,13 @@ void submission_record(struct submission *s, const struct mediate_question *q,
         submission_trace_begun(s, TRACE_ALLOWED, 0);
 }
 
+// Although its message was not accepted: as the one before made it, or as one that may have gone out, whose
+// reply is welcome.
+static bool goes_on(const struct submission *s, const struct call *made, enum receipt_code told)
+{
+    return s->call_again || ((made->caller || made->far) && told == RECEIPT_UNKNOWN_OUTCOME);
+}
+
 // A capability that was not used up goes on waiting for its reply; one that was made for a message that did
 // not go out must not let anybody reply.
 static void settle_calls(struct submission *s, enum receipt_code told)
@@ -35,14 +42,10 @@ static void settle_calls(struct submission *s, enum receipt_code told)
     struct call *made = calls_find_handle(&r->calls, s->call_handle);
     if (made && !s->call_again)
         made->owed = false;
-    if (made && s->call_again && told != RECEIPT_ACCEPTED) {
-        // It goes on as the one before made it.
-    } else if (made && (made->caller || made->far) && told == RECEIPT_UNKNOWN_OUTCOME) {
-        // It may have gone out, and its reply is welcome.
-    } else if (made && told != RECEIPT_ACCEPTED) {
+    if (made && told != RECEIPT_ACCEPTED && !goes_on(s, made, told)) {
         made->on_reply = NULL;
         calls_remove(made);
-    } else if (made && !made->caller && !made->far) {
+    } else if (made && told == RECEIPT_ACCEPTED && !made->caller && !made->far) {
         if (made->on_reply) // two wait for one reply: the later one gets it
             made->on_reply(made->arg, NULL);
         made->on_reply = s->what.on_reply;
