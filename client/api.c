@@ -16,6 +16,9 @@
 #include "proto/name.h"
 
 #define REPLY_MAX (64u << 20) // more than this from envd is not a reply
+// As long as envd gives a Linux guest to boot, unless told otherwise, and a little: it says itself why it
+// failed.
+#define OPERATION_TIMEOUT_S 130
 
 struct buffer {
     char *data;
@@ -313,6 +316,8 @@ int api_wait(struct cli *cli, const char *operation, const char *what)
 {
     if (!cli->wait)
         return 0;
+    if (!cli->timeout_given)
+        cli->timeout_s = OPERATION_TIMEOUT_S;
     char path[API_PATH_CAP];
     snprintf(path, sizeof path, "/v1/operations/%s?wait=%d", operation, cli->timeout_s * 1000);
     struct api_reply reply;

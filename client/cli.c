@@ -73,6 +73,7 @@ static int set_timeout(struct cli *cli, const char *value)
     if (end == value || (*end != '\0' && strcmp(end, "s") != 0) || seconds < 1 || seconds > 600)
         return cli_fail(cli, CLI_USAGE, "--timeout %s: seconds, 1 to 600", value);
     cli->timeout_s = (int)seconds;
+    cli->timeout_given = true;
     return 0;
 }
 

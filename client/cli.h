@@ -24,9 +24,10 @@ struct verb;
 struct cli {
     const struct verb *verb; // that runs
     const char *socket;
-    bool json;      // --format json
-    bool wait;      // --wait, the default; --no-wait
-    int timeout_s;  // of waits and calls
+    bool json;     // --format json
+    bool wait;     // --wait, the default; --no-wait
+    int timeout_s; // of waits and calls
+    bool timeout_given;
     struct err err; // the one message of a failure, printed by main
     char remedy[512];
 };

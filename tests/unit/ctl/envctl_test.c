@@ -145,6 +145,13 @@ static void a_change_is_waited_for(void **state)
     assert_has(requests_of(w), "GET /v1/operations/web wait=7000");
 }
 
+static void unless_told_otherwise_it_is_waited_for_longer_than_a_linux_guest_may_boot(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(run(w, "start", "acme/web"), 0);
+    assert_has(requests_of(w), "GET /v1/operations/web wait=130000");
+}
+
 static void without_waiting_no_operation_is_looked_at(void **state)
 {
     struct world *w = *state;
@@ -239,6 +246,7 @@ int main(void)
         T(logs_go_to_a_pipe_as_they_are),
         T(the_reply_of_a_call_is_written_byte_for_byte),
         T(a_change_is_waited_for),
+        T(unless_told_otherwise_it_is_waited_for_longer_than_a_linux_guest_may_boot),
         T(without_waiting_no_operation_is_looked_at),
         T(an_operation_that_failed_is_explained),
         T(an_operation_that_takes_too_long_is_a_timeout),
