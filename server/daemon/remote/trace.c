@@ -182,7 +182,7 @@ static struct trace_round *round_new(struct remote *r, const struct id *id)
 
 int remote_trace(struct remote *r, const struct id *id, remote_trace_cb *cb, void *arg, uint64_t tag)
 {
-    const struct timeval patience = {PATIENCE_MS / 1000, PATIENCE_MS % 1000 * 1000};
+    const struct timeval patience = {PATIENCE_MS / 1000, PATIENCE_MS % 1000 * 1000L};
     const struct trace_round *other;
     size_t n = 0;
     if (!r->broker)

@@ -212,6 +212,15 @@ void peer_start(struct peer *p, const struct broker_config *config)
     latest = p;
 }
 
+void peer_start_ready(struct peer *p)
+{
+    struct broker_config config = peer_config();
+    peer_start(p, &config);
+    broker_want_exchange(p->broker, "env", "direct");
+    broker_want_exchange(p->broker, "env.dead", "fanout");
+    run_until_state(p, BROKER_READY, 30);
+}
+
 void peer_stop(struct peer *p)
 {
     if (latest == p)

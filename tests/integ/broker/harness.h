@@ -55,6 +55,7 @@ struct peer {
 // What a peer of host h1 starts with: loopback, PLAIN, short time-outs.
 struct broker_config peer_config(void);
 void peer_start(struct peer *p, const struct broker_config *config);
+void peer_start_ready(struct peer *p); // as host h1, with the exchanges of mailboxes
 void peer_stop(struct peer *p);
 
 // Publishes to exchange "" or "env"; id may be NULL.

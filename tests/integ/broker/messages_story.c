@@ -10,12 +10,8 @@ static struct peer p;
 
 static int setup(void **state)
 {
-    struct broker_config config = peer_config();
     (void)state;
-    peer_start(&p, &config);
-    broker_want_exchange(p.broker, "env", "direct");
-    broker_want_exchange(p.broker, "env.dead", "fanout");
-    run_until_state(&p, BROKER_READY, 30);
+    peer_start_ready(&p);
     return 0;
 }
 

@@ -15,13 +15,9 @@ static size_t n_queues; // ENVD_TEST_QUEUES=N measures with N of them
 
 static int setup(void **state)
 {
-    struct broker_config config = peer_config();
     (void)state;
-    peer_start(&p, &config);
+    peer_start_ready(&p);
     p.ack = true;
-    broker_want_exchange(p.broker, "env", "direct");
-    broker_want_exchange(p.broker, "env.dead", "fanout");
-    run_until_state(&p, BROKER_READY, 30);
     return 0;
 }
 
@@ -127,7 +123,7 @@ static void a_link_that_comes_back_publishes_and_consumes_before_all_is_declared
     print_message("all declared again after %.2f s\n", since_s(from));
     assert_int_equal(p.n_by_outcome[BROKER_CONFIRMED], 100);
     assert_int_equal(peer_stats(&p).reconnects, before + 1); // and no answer was taken for another's
-    for (size_t i = 0, next[2] = {0, 1}; i < 100; i++) { // in order, each of the two
+    for (size_t i = 0, next[2] = {0, 1}; i < 100; i++) {     // in order, each of the two
         size_t which = strcmp(p.received[i].key, "many.e0") != 0;
         snprintf(id, sizeof id, "back-%zu", next[which]);
         assert_string_equal(p.received[i].id, id);

@@ -9,23 +9,10 @@
 #include <unistd.h>
 
 #include "common/io.h"
+#include "failing_writes.h"
 #include "journal/ring.h"
 
 static struct fixture *f;
-
-// Writes that fail: to a closed descriptor.
-static unsigned n_failing;
-void __real_ring_write(struct ring *r, struct ring_task *task, int fd, const void *data, size_t len,
-                       uint64_t offset);
-void __wrap_ring_write(struct ring *r, struct ring_task *task, int fd, const void *data, size_t len,
-                       uint64_t offset);
-void __wrap_ring_write(struct ring *r, struct ring_task *task, int fd, const void *data, size_t len,
-                       uint64_t offset)
-{
-    bool fail = n_failing > 0 && offset > 0; // headers of segments are written all the same
-    n_failing -= fail;
-    __real_ring_write(r, task, fail ? -1 : fd, data, len, offset);
-}
 
 // Syncs that fail, after a write that did not.
 static unsigned n_unsynced;
@@ -42,7 +29,7 @@ static int setup(void **state)
 {
     (void)state;
     f = fixture_new();
-    n_failing = n_unsynced = 0;
+    n_failing_writes = n_unsynced = 0;
     fixture_open(f);
     return 0;
 }
@@ -337,7 +324,7 @@ static void a_write_that_fails_once_is_done_again_elsewhere(void **state)
 {
     (void)state;
     append_all(1, 5, 100);
-    n_failing = 1;
+    n_failing_writes = 1;
     append_all(6, 10, 100);
     assert_int_equal(f->done, 10);
     assert_int_equal(f->state, JOURNAL_WRITABLE);
@@ -365,7 +352,7 @@ static void a_disk_that_fails_is_said_and_heals_by_itself(void **state)
 {
     (void)state;
     append_all(1, 5, 100);
-    n_failing = 3; // the write, its repetition, and a probe
+    n_failing_writes = 3; // the write, its repetition, and a probe
     append_all(6, 10, 100);
     assert_int_equal(f->failed, 5);
     assert_int_equal(f->last_rc, -EIO);

@@ -2,12 +2,11 @@
 // mailbox_*_test.c.
 #include "box.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "../../fuzz/route/journal_folder.h"
 #include "journal/journal.h"
 
 struct mailbox_budget budget;
@@ -34,17 +33,6 @@ int setup(void **state)
     return mb ? 0 : -1;
 }
 
-static void remove_folder(void)
-{
-    DIR *dir = opendir(folder);
-    for (struct dirent *e; dir && (e = readdir(dir));)
-        if (e->d_name[0] != '.')
-            unlinkat(dirfd(dir), e->d_name, 0);
-    if (dir)
-        closedir(dir);
-    rmdir(folder);
-}
-
 int teardown(void **state)
 {
     (void)state;
@@ -52,7 +40,7 @@ int teardown(void **state)
     assert_int_equal(budget.bytes, 0);
     journal_close(journal);
     event_base_free(base);
-    remove_folder();
+    journal_folder_remove(folder);
     return 0;
 }
 

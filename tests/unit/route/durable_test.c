@@ -4,6 +4,7 @@
 
 #include <errno.h>
 
+#include "../journal/failing_writes.h"
 #include "journal/internal.h"
 #include "route/kept.h"
 #include "route/mailbox.h"
@@ -25,7 +26,7 @@ int __wrap_journal_append(struct journal *j, uint8_t type, const struct iovec *p
 }
 
 // Cleaning whose writes fail, twice each: then it is given up for a while.
-static unsigned n_cleanings_failing, n_writes_failing;
+static unsigned n_cleanings_failing;
 struct group *__real_clean_group(struct journal *j);
 struct group *__wrap_clean_group(struct journal *j);
 struct group *__wrap_clean_group(struct journal *j)
@@ -33,22 +34,11 @@ struct group *__wrap_clean_group(struct journal *j)
     struct group *g = __real_clean_group(j);
     if (g && n_cleanings_failing > 0) {
         n_cleanings_failing--;
-        n_writes_failing = 2;
+        n_failing_writes = 2;
     }
     return g;
 }
 
-void __real_ring_write(struct ring *r, struct ring_task *task, int fd, const void *data, size_t len,
-                       uint64_t offset);
-void __wrap_ring_write(struct ring *r, struct ring_task *task, int fd, const void *data, size_t len,
-                       uint64_t offset);
-void __wrap_ring_write(struct ring *r, struct ring_task *task, int fd, const void *data, size_t len,
-                       uint64_t offset)
-{
-    bool fail = n_writes_failing > 0 && offset > 0; // headers of segments are written all the same
-    n_writes_failing -= fail;
-    __real_ring_write(r, task, fail ? -1 : fd, data, len, offset);
-}
 static struct endpoint *web, *db;
 
 static void on_mail(void *arg)
@@ -274,7 +264,7 @@ static void duplicates_are_found_after_the_writes_of_cleaning_failed(void **stat
     n_cleanings_failing = 3;
     unsigned end = use_segments_again();
     assert_int_equal(n_cleanings_failing, 0);
-    assert_int_equal(n_writes_failing, 0);
+    assert_int_equal(n_failing_writes, 0);
     assert_all_are_duplicates(end);
 }
 
