@@ -47,8 +47,9 @@ static json_t *view_whole(const struct remote_dead *d)
     set_text(item, "correlation_id", p->correlation_id);
     set_text(item, "reply_to", p->reply_to);
     json_object_set_new(item, "priority", json_integer(p->priority));
+    const uint64_t sent_ms = p->timestamp * 1000; // whatever a client wrote
     if (p->timestamp != 0)
-        json_object_set_new(item, "sent", json_integer((json_int_t)(p->timestamp * 1000)));
+        json_object_set_new(item, "sent", json_integer((json_int_t)sent_ms));
     for (size_t i = 0; i < p->n_headers; i++) {
         json_t *value =
             json_stringn(p->headers[i].value.data ? p->headers[i].value.data : "", p->headers[i].value.len);

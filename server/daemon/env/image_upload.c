@@ -160,7 +160,7 @@ static void name_digest(struct image_upload *u)
     unsigned int n = 0;
     char *out = u->result.digest;
     EVP_DigestFinal_ex(u->md, md, &n);
-    memcpy(out, "sha256:", IMAGES_HEX_OFFSET);
+    memcpy(out, "sha256:", IMAGES_HEX_OFFSET + 1);
     for (unsigned int i = 0; i < n && IMAGES_HEX_OFFSET + 2 * i + 2 < DOC_DIGEST_CAP; i++)
         snprintf(out + IMAGES_HEX_OFFSET + (size_t)(2 * i), 3, "%02x", md[i]);
 }
