@@ -16,6 +16,7 @@
 #   state_of TENANT/NAME           the environment's state; reason_of its reason's code
 # A story may define story_end, which is called first when it ends, however it does.
 # $bin, $guest: the build's programs. $run, $state: the folders. $envd_pid, $envpriv_pid.
+# What a pipe's end does not read ends the command before it, which counts: look with grep -q X <<<"$(envctl logs ...)".
 set -euo pipefail
 exec 8>&2 # what a failure says is heard whatever its command's output is
 build=${ENVD_BUILD:?set ENVD_BUILD to a build folder}

@@ -1,7 +1,7 @@
 // A broker that is killed and started again while messages flow: nothing confirmed is lost, order holds.
 #include "load.h"
 
-#define TOTAL 30000
+#define TOTAL 60000
 #define KILLS 2
 
 static void nothing_is_lost_when_the_broker_is_killed_under_load(void **state)
@@ -11,7 +11,8 @@ static void nothing_is_lost_when_the_broker_is_killed_under_load(void **state)
     (void)state;
     load_start(&l, &config, &config, "mailbox.acme.crash", TOTAL);
     for (int i = 0; i < KILLS; i++) {
-        load_run(&l, 700);
+        run_until_state(&l.sender, BROKER_READY, 60);
+        load_run(&l, 400);
         assert_true(l.sent < l.total); // else it shows nothing
         rig_broker_meanwhile("node", "kill 1");
         run_for(200);
