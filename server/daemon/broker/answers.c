@@ -10,7 +10,7 @@
 #define CODE_PRECONDITION_FAILED 406
 #define LOOK_MS                  10000 // at queues that differ, at least
 #define LOOK_EACH_MS             10
-#define QUOTED_CAP               (255 + 3) // a name of AMQP
+#define QUOTED_CAP               (BROKER_SHORT_MAX + 3)
 
 static const amqp_method_number_t answers[] = {
     [STEP_EXCHANGE] = AMQP_EXCHANGE_DECLARE_OK_METHOD, [STEP_QUEUE] = AMQP_QUEUE_DECLARE_OK_METHOD,
@@ -89,7 +89,7 @@ static void on_consumer(struct topology *t, const struct step *s)
     consumer_touch(t, s->consumer);
 }
 
-// Which consumer an answer is about; 0: none.
+// Which consumer an answer is about; 0: none of ours.
 static uint64_t consumer_of(amqp_method_number_t method, const void *decoded)
 {
     if (method == AMQP_BASIC_CONSUME_OK_METHOD)
@@ -105,11 +105,12 @@ static uint64_t consumer_of(amqp_method_number_t method, const void *decoded)
 static size_t find_answered(struct pipeline *p, amqp_channel_t channel, amqp_method_number_t method,
                             const void *decoded)
 {
+    bool is_consumers = method == AMQP_BASIC_CONSUME_OK_METHOD || method == AMQP_BASIC_CANCEL_OK_METHOD;
     uint64_t consumer = consumer_of(method, decoded);
     size_t last = channel == CHANNEL_CONSUME ? p->n : p->n > 0;
     for (size_t i = 0; i < last; i++) {
         const struct step *s = step_at(p, i);
-        if (answers[s->kind] == method && (consumer == 0 || s->consumer->number == consumer))
+        if (answers[s->kind] == method && (!is_consumers || s->consumer->number == consumer))
             return i;
     }
     return p->n;

@@ -79,7 +79,7 @@ static int on_renewed(struct link *l, amqp_channel_t channel, const void *decode
     amqp_channel_open_t open = {0};
     (void)decoded;
     if (!l->renewing || l->confirming)
-        return nonsense("channel.close-ok that nobody awaits", ret); // nobody asked for that
+        return nonsense("channel.close-ok that nobody awaits", ret);
     l->renewing = l->publish_open = false;
     assembly_reset(&l->returned);
     publisher_connection_lost(&l->publisher); // what is unconfirmed is published again
